@@ -1,0 +1,252 @@
+"""`ModelSizes` → megatron's `TransformerConfig`, and what a pattern and a backend ask of a config somebody else made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+import workbench.fusion.upstream  # noqa: F401  (first: it makes megatron importable here)
+from megatron.core.activations import squared_relu
+from megatron.core.transformer.transformer_config import MLATransformerConfig, TransformerConfig
+from workbench.arch.sizes import ModelSizes
+from workbench.errors import WorkbenchError
+from workbench.fusion import runtime
+from workbench.pattern.model import Pattern
+from workbench.pattern.symbols import symbol_of
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+_ACTIVATIONS: dict[str, Any] = {
+    "swiglu": F.silu,
+    "silu": F.silu,
+    "geglu": F.gelu,
+    "gelu": F.gelu,
+    "squared_relu": squared_relu,
+    "relu": F.relu,
+}
+
+# The sizes that a layer of this kind cannot be built without.
+_NEEDS = {
+    "M": ("mamba_state_dim", "mamba_head_dim", "mamba_num_groups"),
+    "G": (
+        "gdn_num_key_heads",
+        "gdn_num_value_heads",
+        "gdn_key_head_dim",
+        "gdn_value_head_dim",
+        "gdn_conv_kernel",
+    ),
+    "*": ("num_attention_heads",),
+    "+": ("num_attention_heads", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"),
+    "D": (
+        "num_attention_heads",
+        "q_lora_rank",
+        "kv_lora_rank",
+        "qk_nope_head_dim",
+        "qk_rope_head_dim",
+        "v_head_dim",
+        "dsa_index_heads",
+        "dsa_index_head_dim",
+        "dsa_index_topk",
+    ),
+    "-": ("ffn_hidden_size", "activation"),
+    "E": ("moe_experts", "moe_topk", "moe_ffn", "activation"),
+}
+
+# Config fields that megatron's local modules cannot honour: (field, the value that works, why).
+_LOCAL_LIMITS = (
+    ("transformer_impl", "local", "qk norms of multi-latent attention are resolved for this backend"),
+    ("gradient_accumulation_fusion", False, "it needs a CUDA extension"),
+    ("moe_grouped_gemm", False, "grouped GEMM needs Transformer Engine"),
+    ("moe_permute_fusion", False, "it needs Transformer Engine"),
+    ("masked_softmax_fusion", False, "the fused softmax is a CUDA kernel"),
+    ("mla_down_proj_fusion", False, "it is built from a Transformer Engine linear"),
+    ("fp8", None, "it needs Transformer Engine"),
+    ("fp4", None, "it needs Transformer Engine"),
+)
+
+
+def symbols_in(pattern: Pattern) -> set[str]:
+    """Every symbol of the main pattern and of the MTP pattern."""
+    found = {sublayer.symbol for sublayer in pattern.sublayers}
+    return found | {symbol for block in pattern.mtp.blocks for symbol in block.symbols} if pattern.mtp else found
+
+
+def transformer_config(
+    pattern: Pattern,
+    sizes: ModelSizes,
+    *,
+    dtype: str = "fp32",
+    backend: str = "local",
+    **overrides: Any,
+) -> TransformerConfig:
+    """The config of a model of this pattern and these sizes; `overrides` are fields of the config and win.
+
+    `dtype` is "fp32" or "bf16". The parallel sizes are those of the running runtime. Raises `WorkbenchError` when the
+    pattern has a layer kind whose sizes are `None`.
+    """
+    if dtype not in DTYPES:
+        raise WorkbenchError(f"dtype must be one of {', '.join(sorted(DTYPES))}, not {dtype!r}")
+    found = symbols_in(pattern)
+    for symbol in sorted(found):
+        missing = [name for name in _NEEDS[symbol] if getattr(sizes, name) is None]
+        if missing:
+            raise WorkbenchError(f"{symbol!r} ({symbol_of(symbol).name}) needs {', '.join(missing)}, which the sizes leave out")
+    latent = bool(found & {"+", "D"})
+    values: dict[str, Any] = {
+        **_common(pattern, sizes, dtype, backend),
+        **_parallel(),
+        **(_mixers(sizes, latent)),
+        **(_experts(sizes) if "E" in found else {}),
+        **(_latent_attention(sizes, sparse="D" in found) if latent else {}),
+        **overrides,
+    }
+    try:
+        return (MLATransformerConfig if latent else TransformerConfig)(**values)
+    except (ValueError, AssertionError, TypeError) as error:
+        raise WorkbenchError(f"megatron rejects these sizes for {pattern}: {error}") from error
+
+
+def _common(pattern: Pattern, sizes: ModelSizes, dtype: str, backend: str) -> dict[str, Any]:
+    return {
+        "num_layers": len(pattern.sublayers),
+        "mtp_num_layers": pattern.mtp.depths if pattern.mtp else None,
+        "is_hybrid_model": True,
+        "hidden_size": sizes.hidden_size,
+        "ffn_hidden_size": sizes.ffn_hidden_size,
+        "normalization": sizes.normalization,
+        "layernorm_epsilon": sizes.norm_epsilon,
+        "add_bias_linear": sizes.linear_bias,
+        "init_method_std": sizes.initializer_std,
+        "activation_func": _ACTIVATIONS[sizes.activation or "gelu"],
+        "gated_linear_unit": sizes.gated,
+        "hidden_dropout": sizes.hidden_dropout,
+        "attention_dropout": sizes.attention_dropout,
+        "params_dtype": DTYPES[dtype],
+        "pipeline_dtype": DTYPES[dtype],
+        "bf16": dtype == "bf16",
+        "transformer_impl": "local" if backend == "local" else "transformer_engine",
+        # Fusions of elementwise kernels; on the local backend their CUDA or compiled forms are not there.
+        "bias_activation_fusion": False,
+        "bias_dropout_fusion": False,
+        "masked_softmax_fusion": False,
+        "gradient_accumulation_fusion": False,
+        "persist_layer_norm": False,
+    }
+
+
+def _parallel() -> dict[str, Any]:
+    running = runtime.current() or runtime.start()
+    values: dict[str, Any] = {
+        "tensor_model_parallel_size": running.tensor_parallel,
+        "pipeline_model_parallel_size": running.pipeline_parallel,
+        "virtual_pipeline_model_parallel_size": running.virtual_pipeline_parallel,
+        "expert_model_parallel_size": running.expert_parallel,
+        "context_parallel_size": running.context_parallel,
+    }
+    if running.virtual_pipeline_parallel:
+        # With batched point-to-point calls gloo delivers virtual stages in the wrong order, silently.
+        values |= {"overlap_p2p_comm": True, "batch_p2p_comm": False}
+    return values
+
+
+def _mixers(sizes: ModelSizes, latent: bool) -> dict[str, Any]:
+    heads = sizes.num_attention_heads
+    values = {
+        # megatron wants a head count in every config, also where nothing attends.
+        "num_attention_heads": heads or 1,
+        "num_query_groups": heads if latent else (sizes.num_query_groups or heads or 1),
+        "kv_channels": sizes.attention_head_dim or sizes.hidden_size,
+        "qk_layernorm": sizes.qk_layernorm,
+        "add_qkv_bias": sizes.qkv_bias,
+        "attention_output_gate": sizes.attention_output_gate,
+        "mamba_state_dim": sizes.mamba_state_dim,
+        "mamba_head_dim": sizes.mamba_head_dim,
+        "mamba_num_heads": sizes.mamba_num_heads,
+        "mamba_num_groups": sizes.mamba_num_groups,
+        "linear_num_key_heads": sizes.gdn_num_key_heads,
+        "linear_num_value_heads": sizes.gdn_num_value_heads,
+        "linear_key_head_dim": sizes.gdn_key_head_dim,
+        "linear_value_head_dim": sizes.gdn_value_head_dim,
+        "linear_conv_kernel_dim": sizes.gdn_conv_kernel,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _experts(sizes: ModelSizes) -> dict[str, Any]:
+    values = {
+        "num_moe_experts": sizes.moe_experts,
+        "moe_router_topk": sizes.moe_topk,
+        "moe_ffn_hidden_size": sizes.moe_ffn,
+        "moe_shared_expert_intermediate_size": sizes.moe_shared_ffn,
+        "moe_shared_expert_gate": sizes.shared_expert_gate,
+        "moe_latent_size": sizes.moe_latent_size,
+        "moe_grouped_gemm": False,
+        "moe_token_dispatcher_type": "allgather",
+        "moe_router_dtype": "fp32",
+        # A bias that balances the load takes the place of the auxiliary loss, with sigmoid scores (DeepSeek-V3).
+        "moe_router_enable_expert_bias": sizes.moe_router_bias,
+        "moe_router_score_function": "sigmoid" if sizes.moe_router_bias else "softmax",
+        "moe_router_load_balancing_type": "none" if sizes.moe_router_bias else "aux_loss",
+        "moe_aux_loss_coeff": 0.0 if sizes.moe_router_bias else sizes.moe_aux_loss_coeff,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _latent_attention(sizes: ModelSizes, *, sparse: bool) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "multi_latent_attention": True,
+        "q_lora_rank": sizes.q_lora_rank,
+        "kv_lora_rank": sizes.kv_lora_rank,
+        "qk_head_dim": sizes.qk_nope_head_dim,
+        "qk_pos_emb_head_dim": sizes.qk_rope_head_dim,
+        "v_head_dim": sizes.v_head_dim,
+        "rope_type": "rope",
+        "rotary_base": sizes.rotary_base,
+    }
+    if sparse:
+        values |= {
+            "experimental_attention_variant": "dsa",
+            "dsa_indexer_n_heads": sizes.dsa_index_heads,
+            "dsa_indexer_head_dim": sizes.dsa_index_head_dim,
+            "dsa_indexer_topk": sizes.dsa_index_topk,
+            "dsa_indexer_loss_coeff": sizes.dsa_index_loss_coeff,
+            # The Hadamard rotation and the fused kernels are CUDA extensions.
+            "dsa_indexer_rotate_activation": False,
+            "dsa_kernel_backend": "none",
+        }
+    return values
+
+
+def check_config(pattern: Pattern, config: TransformerConfig, backend: str) -> None:
+    """Raise `WorkbenchError` for everything in a config that contradicts the pattern or cannot run on the backend.
+
+    Upstream accepts several of these silently: a `num_layers` that is not the pattern's is ignored, and an
+    `mtp_num_layers` of None builds a model without its MTP layers.
+    """
+    problems = []
+    if config.num_layers != len(pattern.sublayers):
+        problems.append(
+            f"num_layers is {config.num_layers}, the pattern has {len(pattern.sublayers)} sub-layers in {len(pattern.blocks)} blocks "
+            "(num_layers counts sub-layers)"
+        )
+    depths = pattern.mtp.depths if pattern.mtp else 0
+    if (config.mtp_num_layers or 0) != depths:
+        problems.append(f"mtp_num_layers is {config.mtp_num_layers}, the pattern has {depths} MTP depth(s)")
+    found = symbols_in(pattern)
+    if "E" in found and not config.num_moe_experts:
+        problems.append("the pattern has 'E', and num_moe_experts is not set")
+    if found & {"+", "D"} and not config.multi_latent_attention:
+        problems.append("the pattern has '+' or 'D', which need an MLATransformerConfig")
+    if "D" in found and config.experimental_attention_variant != "dsa":
+        problems.append("the pattern has 'D', which needs experimental_attention_variant='dsa'")
+    if "*" in found and config.multi_latent_attention:
+        problems.append("the pattern has '*', and multi_latent_attention is on")
+    if backend == "local":
+        for name, works, why in _LOCAL_LIMITS:
+            value = getattr(config, name, works)
+            if value != works:
+                problems.append(f"the local backend needs {name}={works!r}, not {value!r}: {why}")
+    if problems:
+        raise WorkbenchError(f"config and pattern {pattern} do not fit:\n  " + "\n  ".join(problems))

@@ -1,0 +1,125 @@
+"""`build_model`: a pattern and sizes in, megatron's own `HybridModel` out, with the pattern's pairs fused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import workbench.fusion.upstream  # noqa: F401  (first: it makes megatron importable here)
+from megatron.core import parallel_state
+from megatron.core.models.hybrid.hybrid_model import HybridModel
+from megatron.core.transformer.spec_utils import ModuleSpec
+from megatron.core.transformer.transformer_config import TransformerConfig
+from workbench.arch.sizes import ModelSizes
+from workbench.errors import WorkbenchError
+from workbench.fusion import runtime
+from workbench.fusion.config import check_config, symbols_in, transformer_config
+from workbench.fusion.stack_spec import choose_backend, fused_stack_spec, model_stack_spec
+from workbench.pattern.model import Pattern
+
+
+def build_model(
+    pattern: Pattern | str,
+    config: ModelSizes | TransformerConfig | None = None,
+    *,
+    seed: int | None = None,
+    dtype: str = "fp32",
+    backend: str = "auto",
+    spec: ModuleSpec | None = None,
+    vp_stage: int | None = None,
+    **model_arguments: Any,
+) -> HybridModel:
+    """Build the model of a pattern: `HybridModel` with one `TransformerLayer` for each group `[XY]`.
+
+    `config` is our `ModelSizes` (default: the tiny ones) or a megatron `TransformerConfig`, which is taken as it is;
+    then `dtype` is the config's, and vocabulary, sequence length and position embedding come from `model_arguments`
+    (defaults 128 tokens, 64 tokens, rotary where something attends). `spec` is any unfused hybrid stack spec of the user's;
+    without it `backend` decides ("auto", "local", "te"). `seed` seeds every random stream first. `model_arguments` go to
+    `HybridModel`.
+
+    Starts a single-process runtime when none runs. Raises `PatternError`, or `WorkbenchError` when config, spec,
+    backend and pattern do not fit, such as a `num_layers` that contradicts the pattern.
+    """
+    pattern = Pattern(pattern)
+    running = runtime.current() or runtime.start()
+    if not pattern.sublayers:
+        raise WorkbenchError("an empty pattern has no layers: there is no model to build")
+    backend = choose_backend(backend)
+    if config is None:
+        config = ModelSizes()
+    if isinstance(config, ModelSizes):
+        arguments = _arguments(pattern, config)
+        config = transformer_config(pattern, config, dtype=dtype, backend=backend)
+    else:
+        arguments = {"vocab_size": 128, "max_sequence_length": 64, "position_embedding_type": _rotary_or_none(pattern)}
+    check_config(pattern, config, "te" if spec is not None else backend)
+    if spec is None:
+        stack = model_stack_spec(backend, config, str(pattern))
+    else:
+        stack = fused_stack_spec(spec, str(pattern))
+    runtime.forget_models()
+    if seed is not None:
+        runtime.seed(seed)
+    model = HybridModel(
+        config=config,
+        hybrid_stack_spec=stack,
+        hybrid_layer_pattern=_upstream_pattern(pattern, running.pipeline_parallel),
+        pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=vp_stage),
+        post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=vp_stage),
+        pg_collection=running.groups,
+        vp_stage=vp_stage,
+        **{**arguments, **model_arguments},
+    )
+    model.pattern = pattern
+    model.backend = backend
+    return model
+
+
+def pattern_of(model: torch.nn.Module) -> Pattern:
+    """The bracketed pattern that a model was built from; looks through wrappers (DDP, Float16Module)."""
+    while not hasattr(model, "pattern"):
+        if not hasattr(model, "module"):
+            raise WorkbenchError("this model was not built by workbench.fusion.model.build_model: its pattern is not known")
+        model = model.module
+    return model.pattern
+
+
+def forward_loss(model: torch.nn.Module, tokens: Tensor) -> Tensor:
+    """The mean next-token loss (scalar) of a batch `tokens` [b, s + 1]; MTP and auxiliary losses act on its gradient."""
+    inputs, labels = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+    return model(
+        input_ids=inputs,
+        position_ids=positions(inputs),
+        attention_mask=None,
+        labels=labels,
+        loss_mask=torch.ones_like(labels, dtype=torch.float32),
+    ).float().mean()  # fmt: skip
+
+
+def positions(inputs: Tensor) -> Tensor:
+    """Position ids [b, s] of a batch of input ids [b, s]."""
+    return torch.arange(inputs.shape[1], device=inputs.device).expand_as(inputs).contiguous()
+
+
+def _arguments(pattern: Pattern, sizes: ModelSizes) -> dict[str, Any]:
+    return {
+        "vocab_size": sizes.vocab_size,
+        "max_sequence_length": sizes.max_sequence_length,
+        "share_embeddings_and_output_weights": sizes.tied_embeddings,
+        "position_embedding_type": _rotary_or_none(pattern) if sizes.rotary_percent else "none",
+        "rotary_percent": sizes.rotary_percent or 1.0,
+        "rotary_base": sizes.rotary_base,
+    }
+
+
+def _rotary_or_none(pattern: Pattern) -> str:
+    # Multi-latent attention rotates by itself; nothing else but '*' uses the model's rotary embedding.
+    return "rope" if "*" in symbols_in(pattern) else "none"
+
+
+def _upstream_pattern(pattern: Pattern, pipeline_parallel: int) -> str:
+    """The plain pattern for `HybridModel`; on one pipeline rank the stages of the pattern are one segment."""
+    plain = str(pattern.unfused())
+    return plain if pipeline_parallel > 1 else plain.replace("|", "")

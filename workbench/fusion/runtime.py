@@ -1,0 +1,180 @@
+"""The process-wide runtime that every model needs: a process group, megatron's parallel state, seeds, a device.
+
+Life of a runtime: `start()` joins the process group that is there (torchrun, a notebook that made one) or makes one of a
+single process that needs no port; on a host without CUDA it installs the CPU platform. `start()` again with the same
+sizes returns the same runtime; other sizes rebuild megatron's parallel state. `stop()` undoes what `start` did, and only
+that. Models do not outlive a `stop`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+import workbench.fusion.upstream  # noqa: F401  (first: it makes megatron importable here)
+from megatron.core import parallel_state
+from megatron.core.process_groups_config import ProcessGroupCollection
+from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
+from megatron.core.transformer.moe.moe_logging import destroy_moe_metrics_tracker
+from megatron.core.transformer.multi_token_prediction import MTPLossLoggingHelper
+from workbench.errors import WorkbenchError
+from workbench.fusion import cpu_platform
+from workbench.fusion.upstream import has_cuda
+
+_TIMEOUT = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What is running: the device, the parallel sizes, this process's place in them."""
+
+    device: str
+    world_size: int
+    rank: int
+    tensor_parallel: int
+    pipeline_parallel: int
+    virtual_pipeline_parallel: int | None
+    expert_parallel: int
+    context_parallel: int
+
+    @property
+    def groups(self) -> ProcessGroupCollection:
+        """megatron's process groups of this runtime, as models and optimizers take them."""
+        return ProcessGroupCollection.use_mpu_process_groups()
+
+
+_runtime: Runtime | None = None
+_owns_process_group = False
+
+
+def current() -> Runtime | None:
+    """The running runtime, or None."""
+    return _runtime
+
+
+def start(
+    *,
+    tensor_parallel: int = 1,
+    pipeline_parallel: int = 1,
+    virtual_pipeline_parallel: int | None = None,
+    expert_parallel: int = 1,
+    context_parallel: int = 1,
+) -> Runtime:
+    """Start the runtime, or return the one that runs with these sizes.
+
+    Sizes count processes. Raises `WorkbenchError` when the world cannot be divided so, or when somebody else has
+    initialised megatron's parallel state with other sizes.
+    """
+    global _runtime
+    _join_or_make_process_group()
+    if not has_cuda():
+        cpu_platform.install()
+    wanted = Runtime(
+        device=f"cuda:{torch.cuda.current_device()}" if has_cuda() else "cpu",
+        world_size=dist.get_world_size(),
+        rank=dist.get_rank(),
+        tensor_parallel=tensor_parallel,
+        pipeline_parallel=pipeline_parallel,
+        virtual_pipeline_parallel=virtual_pipeline_parallel,
+        expert_parallel=expert_parallel,
+        context_parallel=context_parallel,
+    )
+    if wanted == _runtime and parallel_state.model_parallel_is_initialized():
+        return _runtime
+    if parallel_state.model_parallel_is_initialized():
+        if _runtime is None:
+            _check_foreign_parallel_state(wanted)
+            _runtime = wanted
+            return wanted
+        parallel_state.destroy_model_parallel()
+    ranks = tensor_parallel * pipeline_parallel * context_parallel
+    if wanted.world_size % ranks or (wanted.world_size // pipeline_parallel) % expert_parallel:
+        raise WorkbenchError(
+            f"{wanted.world_size} process(es) cannot be divided into tensor {tensor_parallel} × pipeline {pipeline_parallel} × "
+            f"context {context_parallel}, expert {expert_parallel}: start as many with torchrun --nproc-per-node"
+        )
+    parallel_state.initialize_model_parallel(
+        tensor_model_parallel_size=tensor_parallel,
+        pipeline_model_parallel_size=pipeline_parallel,
+        virtual_pipeline_model_parallel_size=virtual_pipeline_parallel,
+        expert_model_parallel_size=expert_parallel,
+        context_parallel_size=context_parallel,
+    )
+    _runtime = wanted
+    return wanted
+
+
+def stop() -> None:
+    """Undo what `start` did: parallel state, the CPU platform, the process group if it was made here."""
+    global _runtime, _owns_process_group
+    if _runtime is not None and parallel_state.model_parallel_is_initialized():
+        parallel_state.destroy_model_parallel()
+    _runtime = None
+    forget_models()
+    cpu_platform.uninstall()
+    if _owns_process_group and dist.is_initialized():
+        dist.destroy_process_group()
+    _owns_process_group = False
+
+
+def seed(value: int) -> None:
+    """Seed torch and every random stream of megatron; equal on all ranks, which megatron then tells apart itself.
+
+    Both are needed: the MoE router and the gated-delta-net convolution draw from torch's default generator, everything
+    else from megatron's streams.
+    """
+    if _runtime is None:
+        raise WorkbenchError("the runtime is not started: call workbench.fusion.runtime.start() first")
+    torch.manual_seed(value)
+    model_parallel_cuda_manual_seed(value)
+    # megatron seeds the CUDA generator for the default stream; on a CPU torch's generator is that stream.
+    torch.manual_seed(value)
+
+
+def forget_models() -> None:
+    """Clear megatron's module-level statistics, which are sized by the first model of a process and reject a larger second.
+
+    `megatron/core/transformer/moe/moe_logging.py` and `MTPLossLoggingHelper` keep per-layer trackers between models.
+    """
+    destroy_moe_metrics_tracker()
+    MTPLossLoggingHelper.tracker.clear()
+
+
+def _join_or_make_process_group() -> None:
+    global _owns_process_group
+    if dist.is_initialized():
+        return
+    backend = "nccl" if has_cuda() else "gloo"
+    launched = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+    if launched:
+        if has_cuda():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group(backend, timeout=_TIMEOUT)
+    else:
+        # A store in this process: no port is opened, so any number of notebooks run side by side.
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=_TIMEOUT)
+    _owns_process_group = True
+
+
+def _check_foreign_parallel_state(wanted: Runtime) -> None:
+    found = {
+        "tensor": parallel_state.get_tensor_model_parallel_world_size(),
+        "pipeline": parallel_state.get_pipeline_model_parallel_world_size(),
+        "expert": parallel_state.get_expert_model_parallel_world_size(),
+        "context": parallel_state.get_context_parallel_world_size(),
+    }
+    asked = {
+        "tensor": wanted.tensor_parallel,
+        "pipeline": wanted.pipeline_parallel,
+        "expert": wanted.expert_parallel,
+        "context": wanted.context_parallel,
+    }
+    if found != asked:
+        raise WorkbenchError(
+            f"megatron's parallel state is already initialised with sizes {found}, not {asked}: ask for those, or call "
+            "megatron.core.parallel_state.destroy_model_parallel() first"
+        )

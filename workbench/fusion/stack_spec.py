@@ -1,0 +1,93 @@
+"""Stack specs that fuse: take any hybrid stack spec, say which pattern, and hand it to `HybridModel` or Megatron-LM.
+
+With an unmodified Megatron-LM: `--spec workbench.fusion.stack_spec fully_fused_stack_spec` beside a plain
+`--hybrid-layer-pattern` fuses every adjacent pair of the pattern, inside its stages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import workbench.fusion.upstream  # noqa: F401  (first: it makes megatron importable here)
+from megatron.core.models.hybrid.hybrid_block import HybridStack
+from megatron.core.transformer.multi_token_prediction import MultiTokenPredictionLayer
+from megatron.core.transformer.spec_utils import ModuleSpec
+from megatron.core.transformer.transformer_config import TransformerConfig
+from workbench.errors import WorkbenchError
+from workbench.fusion.adapters import LocalNorm
+from workbench.fusion.fused_spec import SpecError
+from workbench.fusion.local_spec import local_stack_spec
+from workbench.fusion.stack import FusedHybridStack, FusedMultiTokenPredictionLayer
+from workbench.fusion.upstream import has_cuda
+
+BACKENDS = ("auto", "local", "te")
+
+
+def choose_backend(asked: str = "auto") -> str:
+    """"local" or "te". "auto" takes Transformer Engine where it is installed and there is a CUDA device.
+
+    Raises `WorkbenchError` for an unknown name, and for "te" where it cannot run.
+    """
+    if asked not in BACKENDS:
+        raise WorkbenchError(f"backend must be one of {', '.join(BACKENDS)}, not {asked!r}")
+    can_te = has_cuda() and find_spec("transformer_engine") is not None
+    if asked == "te" and not can_te:
+        missing = "a CUDA device" if not has_cuda() else "transformer-engine (pip install 'hybrid-workbench[gpu]')"
+        raise WorkbenchError(f"backend 'te' needs {missing}, which is not here; use 'local'")
+    if asked == "auto":
+        return "te" if can_te else "local"
+    return asked
+
+
+def backend_stack_spec(backend: str, config: TransformerConfig) -> ModuleSpec:
+    """The unfused stack spec of a backend: ours of local modules, or upstream's of Transformer Engine modules."""
+    if backend == "local":
+        return local_stack_spec(config)
+    from megatron.core.models.hybrid.hybrid_layer_specs import hybrid_stack_spec
+
+    return hybrid_stack_spec
+
+
+def fused_stack_spec(base: ModuleSpec, fusion: str | None = None, *, final_norm: Any = None) -> ModuleSpec:
+    """The same stack spec with our stack class in it; `base` is not changed.
+
+    `fusion` is a bracketed pattern, or None to fuse every adjacent pair of whatever pattern the model is built from.
+    `final_norm` builds the norm at the end of the stack where upstream's `TENorm` cannot be built. Raises `SpecError` when
+    the spec's stack or MTP layer is a class with behaviour of its own.
+    """
+    if base.module is not HybridStack:
+        raise SpecError(f"the stack spec builds {base.module!r}; only megatron's HybridStack is known here")
+    params = {**base.params, "fusion": fusion, "final_norm": final_norm}
+    submodules = base.submodules
+    if submodules.mtp_block_spec is not None:
+        submodules = replace(submodules, mtp_block_spec=_fused_mtp(submodules.mtp_block_spec, fusion))
+    return replace(base, module=FusedHybridStack, params=params, submodules=submodules)
+
+
+def _fused_mtp(block: ModuleSpec, fusion: str | None) -> ModuleSpec:
+    layers = []
+    for layer in block.submodules.layer_specs:
+        if layer.module is not MultiTokenPredictionLayer:
+            raise SpecError(f"the MTP layer spec builds {layer.module!r}; only megatron's own is known here")
+        layers.append(
+            replace(layer, module=FusedMultiTokenPredictionLayer, params={**layer.params, "fusion": fusion})
+        )
+    return replace(block, submodules=replace(block.submodules, layer_specs=layers))
+
+
+def model_stack_spec(backend: str, config: TransformerConfig, fusion: str) -> ModuleSpec:
+    """The fused stack spec of a backend for one pattern."""
+    return fused_stack_spec(
+        backend_stack_spec(backend, config), fusion, final_norm=LocalNorm if backend == "local" else None
+    )
+
+
+def __getattr__(name: str) -> Any:
+    # A spec that Megatron-LM's --spec finds by name; made on demand because it needs Transformer Engine.
+    if name == "fully_fused_stack_spec":
+        from megatron.core.models.hybrid.hybrid_layer_specs import hybrid_stack_spec
+
+        return fused_stack_spec(hybrid_stack_spec)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
