@@ -7,15 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from workbench.pattern.checks import check
     from workbench.pattern.diagnostics import Diagnostic, PatternError
     from workbench.pattern.model import Pattern
-    from workbench.pattern.parser import check
 
 _HOMES = {
     "Diagnostic": "workbench.pattern.diagnostics",
     "Pattern": "workbench.pattern.model",
     "PatternError": "workbench.pattern.diagnostics",
-    "check": "workbench.pattern.parser",
+    "check": "workbench.pattern.checks",
 }
 
 __all__ = ["Diagnostic", "Pattern", "PatternError", "check"]

@@ -168,7 +168,9 @@ class ModelSizes:
         known = {field.name for field in fields(cls)}
         unknown = sorted(str(name) for name in data.keys() - known)
         if unknown:
-            raise SizesError(f"unknown field {', '.join(map(repr, unknown))}; the fields are {', '.join(sorted(known))}")
+            raise SizesError(
+                f"unknown field {', '.join(map(repr, unknown))}; the fields are {', '.join(sorted(known))}"
+            )
         return cls(**data)
 
     @classmethod

@@ -4,7 +4,8 @@ The canonical layout is the one that an unfused pattern has in megatron-core 0.1
 Two things make a live model's names differ from it, and this module is the table of both:
 
 * *backend*: local modules hold a norm outside the linear it feeds, and experts one by one (`LOCAL_RULES`);
-* *fusion*: a block `[XY]` holds X in the attention slot of a `TransformerLayer` and Y in its MLP slot (`sublayer_name`).
+* *fusion*: a block `[XY]` holds X in the attention slot of a `TransformerLayer` and Y in its MLP slot
+(`sublayer_name`).
 
 Pure: names are text. Source of the canonical names: `megatron/core/models/hybrid/hybrid_layer_specs.py` (TE spec).
 """

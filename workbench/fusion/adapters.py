@@ -8,15 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-import workbench.fusion.upstream  # noqa: F401  (first: it makes megatron importable here)
 from megatron.core.ssm.mamba_mixer import MambaMixer
 from megatron.core.tensor_parallel.random import get_cuda_rng_tracker, get_data_parallel_rng_tracker_name
 from megatron.core.transformer.dot_product_attention import DotProductAttention
 from megatron.core.transformer.transformer_config import TransformerConfig
 from megatron.core.utils import divide
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from workbench.errors import WorkbenchError
 
 
@@ -41,7 +40,7 @@ class LocalNorm(nn.Module):
         self.weight = nn.Parameter(fill(hidden_size, **options))
         self.bias = nn.Parameter(torch.zeros(hidden_size, **options)) if config.normalization == "LayerNorm" else None
         for parameter in self.parameters():
-            parameter.sequence_parallel = config.sequence_parallel
+            _mark_sequence_parallel(parameter, config)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., hidden_size] → the same shape and dtype."""
@@ -53,11 +52,16 @@ class LocalNorm(nn.Module):
         return F.layer_norm(x, (self.hidden_size,), weight, self.bias.to(x.dtype), self.eps)
 
 
+def _mark_sequence_parallel(parameter: nn.Parameter, config: TransformerConfig) -> None:
+    """Under sequence parallelism megatron sums the gradients of so marked parameters over the tensor-parallel ranks."""
+    setattr(parameter, "sequence_parallel", config.sequence_parallel)  # noqa: B010  (not an attribute that torch declares)
+
+
 class DuplicatedLinear(nn.Module):
     """A linear whose weight [output_size, input_size] is whole on every tensor-parallel rank; returns (output, None).
 
-    Stands for `TELinear(parallel_mode="duplicated")` (`extensions/transformer_engine.py:865`), as the DSA indexer asks for
-    it (`transformer/experimental_attention_variant/dsa.py:1159-1204`).
+    Stands for `TELinear(parallel_mode="duplicated")` (`extensions/transformer_engine.py:865`), as the DSA indexer asks
+    for it (`transformer/experimental_attention_variant/dsa.py:1159-1204`).
     """
 
     def __init__(
@@ -83,7 +87,7 @@ class DuplicatedLinear(nn.Module):
             # The data-parallel stream is the one that tensor-parallel ranks share: they must draw the same weight.
             with get_cuda_rng_tracker().fork(get_data_parallel_rng_tracker_name()):
                 init_method(self.weight)
-        self.weight.sequence_parallel = config.sequence_parallel
+        _mark_sequence_parallel(self.weight, config)
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         """[..., input_size] → ([..., output_size], None)."""
@@ -93,8 +97,8 @@ class DuplicatedLinear(nn.Module):
 class MLADotProductAttention(DotProductAttention):
     """`DotProductAttention` for multi-latent attention, whose values have a width of their own.
 
-    `MultiLatentAttention` names the widths of keys and values (`transformer/multi_latent_attention.py:214-216`); the local
-    class takes neither and sizes its output by the keys (`transformer/dot_product_attention.py:64`).
+    `MultiLatentAttention` names the widths of keys and values (`transformer/multi_latent_attention.py:214-216`); the
+    local class takes neither and sizes its output by the keys (`transformer/dot_product_attention.py:64`).
     """
 
     def __init__(self, *args: Any, k_channels: int | None = None, v_channels: int | None = None, **kwargs: Any) -> None:
@@ -115,7 +119,7 @@ class MambaMixerAsAttention(MambaMixer):
         kwargs.setdefault("d_model", config.hidden_size)
         super().__init__(config, *args, **kwargs)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         hidden_states: Tensor,
         attention_mask: Tensor | None = None,
@@ -124,6 +128,4 @@ class MambaMixerAsAttention(MambaMixer):
         **_: Any,
     ) -> tuple[Tensor, Tensor | None]:
         """[s, b, h] → ([s, b, h], bias), whatever the attention slot passes along."""
-        return super().forward(
-            hidden_states, inference_context=inference_context, packed_seq_params=packed_seq_params
-        )
+        return super().forward(hidden_states, inference_context=inference_context, packed_seq_params=packed_seq_params)

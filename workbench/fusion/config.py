@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.nn import functional as F
-
-import workbench.fusion.upstream  # noqa: F401  (first: it makes megatron importable here)
 from megatron.core.activations import squared_relu
 from megatron.core.transformer.transformer_config import MLATransformerConfig, TransformerConfig
+from torch.nn import functional as F
+
 from workbench.arch.sizes import ModelSizes
 from workbench.errors import WorkbenchError
 from workbench.fusion import runtime
@@ -92,7 +91,9 @@ def transformer_config(
     for symbol in sorted(found):
         missing = [name for name in _NEEDS[symbol] if getattr(sizes, name) is None]
         if missing:
-            raise WorkbenchError(f"{symbol!r} ({symbol_of(symbol).name}) needs {', '.join(missing)}, which the sizes leave out")
+            raise WorkbenchError(
+                f"{symbol!r} ({symbol_of(symbol).name}) needs {', '.join(missing)}, which the sizes leave out"
+            )
     latent = bool(found & {"+", "D"})
     values: dict[str, Any] = {
         **_common(pattern, sizes, dtype, backend),

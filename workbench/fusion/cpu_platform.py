@@ -4,8 +4,9 @@ Every substitute stands in one table, `substitutes()`, with the upstream line th
 place once, `uninstall()` restores what was there. Nothing of megatron-core's files or classes is rewritten: each entry
 rebinds one module attribute that names a CUDA facility.
 
-Literal `device="cuda"` arguments in optimizers and checkpoint code cannot be rebound; `cuda_literals_on_cpu()` redirects
-them for the length of a `with` block (a `TorchFunctionMode`, about a quarter slower, so only around those calls).
+Literal `device="cuda"` arguments in optimizers and checkpoint code cannot be rebound; `cuda_literals_on_cpu()`
+redirects them for the length of a `with` block (a `TorchFunctionMode`, about a quarter slower, so only around those
+calls).
 """
 
 from __future__ import annotations
@@ -19,13 +20,12 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
-
-import workbench.fusion.upstream  # noqa: F401  (first: it makes megatron importable here)
 from megatron.core.dist_checkpointing.strategies import filesystem_async
 from megatron.core.fusions import fused_softmax
 from megatron.core.pipeline_parallel import schedules
 from megatron.core.tensor_parallel import random as megatron_random
+from torch.overrides import TorchFunctionMode
+
 from workbench.fusion.cpu_rng import CpuRNGStatesTracker
 
 
@@ -137,11 +137,19 @@ def substitutes() -> tuple[Substitute, ...]:
     return (
         Substitute(cuda, "current_device", _cpu_device, "transformer/attention.py:530", "the device of new tensors"),
         Substitute(
-            random, "_CUDA_RNG_STATE_TRACKER", CpuRNGStatesTracker(), "tensor_parallel/random.py:303", "random streams"
+            random,
+            "_CUDA_RNG_STATE_TRACKER",
+            CpuRNGStatesTracker(),
+            "tensor_parallel/random.py:303",
+            "random streams",
         ),
         Substitute(random, "_CUDA_RNG_STATE_TRACKER_INITIALIZED", True, "tensor_parallel/random.py:371", "the same"),
         Substitute(
-            fused_softmax, "get_default_causal_mask", _causal_mask, "transformer/utils.py:39", "the causal mask"
+            fused_softmax,
+            "get_default_causal_mask",
+            _causal_mask,
+            "transformer/utils.py:39",
+            "the causal mask",
         ),
         Substitute(
             fused_softmax,
@@ -151,12 +159,26 @@ def substitutes() -> tuple[Substitute, ...]:
             "the sliding-window mask",
         ),
         Substitute(random, "_get_cuda_rng_state", _no_cuda_rng_state, "tensor_parallel/random.py:104", "recompute"),
-        Substitute(random, "_set_cuda_rng_state", _set_no_cuda_rng_state, "tensor_parallel/random.py:135", "recompute"),
         Substitute(
-            recompute_init, "__defaults__", (None,), "tensor_parallel/random.py:693", "recompute: fp8 is off, not unknown"
+            random,
+            "_set_cuda_rng_state",
+            _set_no_cuda_rng_state,
+            "tensor_parallel/random.py:135",
+            "recompute",
         ),
         Substitute(
-            random, "_share_storage_ext", _SharedStorage, "tensor_parallel/random.py:66", "recompute without a C++ build"
+            recompute_init,
+            "__defaults__",
+            (None,),
+            "tensor_parallel/random.py:693",
+            "recompute: fp8 is off, not unknown",
+        ),
+        Substitute(
+            random,
+            "_share_storage_ext",
+            _SharedStorage,
+            "tensor_parallel/random.py:66",
+            "recompute without a C++ build",
         ),
         Substitute(schedules, "torch", _TorchWithoutCuda(), "pipeline_parallel/schedules.py:749", "token counters"),
         Substitute(
@@ -169,10 +191,18 @@ def substitutes() -> tuple[Substitute, ...]:
         Substitute(cuda, "Stream", _Stream, "distributed/param_and_grad_buffer.py:632", "streams"),
         Substitute(cuda, "Event", _Stream, "transformer/moe/moe_layer.py:434", "events"),
         Substitute(
-            cuda, "current_stream", lambda device=None: stream, "distributed/param_and_grad_buffer.py:632", "streams"
+            cuda,
+            "current_stream",
+            lambda device=None: stream,
+            "distributed/param_and_grad_buffer.py:632",
+            "streams",
         ),
         Substitute(
-            cuda, "default_stream", lambda device=None: stream, "distributed/param_and_grad_buffer.py:632", "streams"
+            cuda,
+            "default_stream",
+            lambda device=None: stream,
+            "distributed/param_and_grad_buffer.py:632",
+            "streams",
         ),
         Substitute(
             cuda,
@@ -182,7 +212,11 @@ def substitutes() -> tuple[Substitute, ...]:
             "streams",
         ),
         Substitute(
-            cuda, "synchronize", _nothing, "dist_checkpointing/strategies/filesystem_async.py:248", "nothing to wait for"
+            cuda,
+            "synchronize",
+            _nothing,
+            "dist_checkpointing/strategies/filesystem_async.py:248",
+            "nothing to wait for",
         ),
         Substitute(cuda, "empty_cache", _nothing, "optimizer/optimizer.py:573", "no device cache"),
     )
@@ -227,7 +261,11 @@ class _CudaLiteralsOnCpu(TorchFunctionMode):
     """Redirects `device="cuda"`, `.cuda()` and the `'torch.cuda.FloatTensor'` type names that optimizers compare."""
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
         if "device" in kwargs:

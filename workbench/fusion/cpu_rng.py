@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-
-import workbench.fusion.upstream  # noqa: F401  (first: it makes megatron importable here)
 from megatron.core.tensor_parallel.random import _MODEL_PARALLEL_RNG_TRACKER_NAME, CudaRNGStatesTracker
+
 from workbench.errors import WorkbenchError
 
 
@@ -37,7 +36,7 @@ class CpuRNGStatesTracker(CudaRNGStatesTracker):
         if name not in self.states_:
             raise WorkbenchError(f"random stream {name!r} was never added: seed the runtime before building a model")
         outer = torch.get_rng_state()
-        outer_name = self._current_state_name
+        outer_name: str = self._current_state_name
         if outer_name != "default-rng":
             self.states_[outer_name] = outer
         torch.set_rng_state(self.states_[name])

@@ -1,8 +1,8 @@
 """The spec of a fused block `[XY]`, derived from the stand-alone specs of X and Y, whatever spec the user brings.
 
-One `TransformerLayer` has a slot for each half: X's norm, mixer and bias-dropout-add fill the attention slots, Y's the MLP
-slots. What is not a slot (the class of the layer, parameters of a spec) must be the same for both or belong to one only;
-anything else is an error that names it, never a guess.
+One `TransformerLayer` has a slot for each half: X's norm, mixer and bias-dropout-add fill the attention slots, Y's the
+MLP slots. What is not a slot (the class of the layer, parameters of a spec) must be the same for both or belong to one
+only; anything else is an error that names it, never a guess.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import workbench.fusion.upstream  # noqa: F401  (first: it makes megatron importable here)
 from megatron.core.models.hybrid.hybrid_block import HybridStackSubmodules
 from megatron.core.ssm.mamba_layer import MambaLayer, MambaLayerSubmodules
 from megatron.core.ssm.mamba_mixer import MambaMixer
@@ -18,6 +17,7 @@ from megatron.core.ssm.mlp_layer import MLPLayer
 from megatron.core.transformer.identity_op import IdentityFuncOp, IdentityOp
 from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_layer import TransformerLayer, TransformerLayerSubmodules
+
 from workbench.errors import WorkbenchError
 from workbench.fusion.adapters import MambaMixerAsAttention
 from workbench.pattern.symbols import symbol_of
@@ -42,6 +42,7 @@ class ChannelMixer:
     build: Any
 
     def __call__(self, **kwargs: Any) -> Any:
+        """Build the module; keyword arguments are those of `TransformerLayer` to its `mlp` slot."""
         kwargs["is_mtp_layer"] = False
         return self.build(**kwargs)
 
@@ -52,7 +53,7 @@ def fused_layer_spec(symbols: str, submodules: HybridStackSubmodules) -> ModuleS
     `sharded_state_dict_keys_map` is left empty: the stack first gives every tensor its stand-alone name, then applies
     the stand-alone maps (`workbench.fusion.stack`). Raises `SpecError` when the two specs do not fit one layer.
     """
-    x, y = symbols
+    x, y = symbols[0], symbols[1]
     x_spec, y_spec = standalone_spec(x, submodules), standalone_spec(y, submodules)
     mixer = _mixer_slots(x, x_spec)
     channel = _channel_slots(y, y_spec)

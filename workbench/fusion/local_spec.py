@@ -1,14 +1,14 @@
 """The hybrid stack spec made of megatron-core's local modules only: all seven symbols without Transformer Engine.
 
-It mirrors the upstream TE spec slot by slot (`megatron/core/models/hybrid/hybrid_layer_specs.py:90-231`); where TE fuses a
-norm into a linear, the norm stands before it here and `sharded_state_dict_keys_map` gives it its canonical name.
+It mirrors the upstream TE spec slot by slot (`megatron/core/models/hybrid/hybrid_layer_specs.py:90-231`); where TE
+fuses a norm into a linear, the norm stands before it here and `sharded_state_dict_keys_map` gives it its canonical
+name.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
-import workbench.fusion.upstream  # noqa: F401  (first: it makes megatron importable here)
 from megatron.core.fusions.fused_bias_dropout import get_bias_dropout_add
 from megatron.core.models.gpt.moe_module_specs import get_moe_module_spec
 from megatron.core.models.hybrid.hybrid_block import HybridStack, HybridStackSubmodules
@@ -46,6 +46,7 @@ from megatron.core.transformer.transformer_layer import (
     TransformerLayer,
     TransformerLayerSubmodules,
 )
+
 from workbench.checkpoint.names import local_prefixes
 from workbench.fusion.adapters import DuplicatedLinear, LocalNorm, MLADotProductAttention
 
@@ -127,7 +128,8 @@ def _latent_attention(qk_norm: type) -> ModuleSpec:
         params=_CAUSAL,
         submodules=MLASelfAttentionSubmodules(
             linear_q_proj=ColumnParallelLinear,
-            # Upstream accepts TELinear or a column-parallel linear here, nothing else (multi_latent_attention.py:525-534).
+            # Upstream accepts TELinear or a column-parallel linear here, nothing else
+            # (multi_latent_attention.py:525-534).
             linear_q_down_proj=ColumnParallelLinear,
             linear_q_up_proj=ColumnParallelLinear,
             linear_kv_down_proj=ColumnParallelLinear,

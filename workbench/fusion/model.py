@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
-
-import workbench.fusion.upstream  # noqa: F401  (first: it makes megatron importable here)
 from megatron.core import parallel_state
 from megatron.core.models.hybrid.hybrid_model import HybridModel
 from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_config import TransformerConfig
+from torch import Tensor
+
 from workbench.arch.sizes import ModelSizes
 from workbench.errors import WorkbenchError
 from workbench.fusion import runtime
@@ -35,9 +34,9 @@ def build_model(
 
     `config` is our `ModelSizes` (default: the tiny ones) or a megatron `TransformerConfig`, which is taken as it is;
     then `dtype` is the config's, and vocabulary, sequence length and position embedding come from `model_arguments`
-    (defaults 128 tokens, 64 tokens, rotary where something attends). `spec` is any unfused hybrid stack spec of the user's;
-    without it `backend` decides ("auto", "local", "te"). `seed` seeds every random stream first. `model_arguments` go to
-    `HybridModel`.
+    (defaults 128 tokens, 64 tokens, rotary where something attends). `spec` is any unfused hybrid stack spec of the
+    user's; without it `backend` decides ("auto", "local", "te"). `seed` seeds every random stream first.
+    `model_arguments` go to `HybridModel`.
 
     Starts a single-process runtime when none runs. Raises `PatternError`, or `WorkbenchError` when config, spec,
     backend and pattern do not fit, such as a `num_layers` that contradicts the pattern.
@@ -53,12 +52,14 @@ def build_model(
         arguments = _arguments(pattern, config)
         config = transformer_config(pattern, config, dtype=dtype, backend=backend)
     else:
-        arguments = {"vocab_size": 128, "max_sequence_length": 64, "position_embedding_type": _rotary_or_none(pattern)}
+        arguments = {
+            "vocab_size": 128,
+            "max_sequence_length": 64,
+            "position_embedding_type": _rotary_or_none(pattern),
+        }
     check_config(pattern, config, "te" if spec is not None else backend)
-    if spec is None:
-        stack = model_stack_spec(backend, config, str(pattern))
-    else:
-        stack = fused_stack_spec(spec, str(pattern))
+    fusion = str(pattern)
+    stack = fused_stack_spec(spec, fusion) if spec is not None else model_stack_spec(backend, config, fusion)
     runtime.forget_models()
     if seed is not None:
         runtime.seed(seed)
@@ -81,7 +82,9 @@ def pattern_of(model: torch.nn.Module) -> Pattern:
     """The bracketed pattern that a model was built from; looks through wrappers (DDP, Float16Module)."""
     while not hasattr(model, "pattern"):
         if not hasattr(model, "module"):
-            raise WorkbenchError("this model was not built by workbench.fusion.model.build_model: its pattern is not known")
+            raise WorkbenchError(
+                "this model was not built by workbench.fusion.model.build_model: its pattern is not known"
+            )
         model = model.module
     return model.pattern
 

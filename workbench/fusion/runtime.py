@@ -1,9 +1,9 @@
 """The process-wide runtime that every model needs: a process group, megatron's parallel state, seeds, a device.
 
-Life of a runtime: `start()` joins the process group that is there (torchrun, a notebook that made one) or makes one of a
-single process that needs no port; on a host without CUDA it installs the CPU platform. `start()` again with the same
-sizes returns the same runtime; other sizes rebuild megatron's parallel state. `stop()` undoes what `start` did, and only
-that. Models do not outlive a `stop`.
+Life of a runtime: `start()` joins the process group that is there (torchrun, a notebook that made one) or makes one of
+a single process that needs no port; on a host without CUDA it installs the CPU platform. `start()` again with the same
+sizes returns the same runtime; other sizes rebuild megatron's parallel state. `stop()` undoes what `start` did, and
+only that. Models do not outlive a `stop`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-
-import workbench.fusion.upstream  # noqa: F401  (first: it makes megatron importable here)
 from megatron.core import parallel_state
 from megatron.core.process_groups_config import ProcessGroupCollection
 from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
 from megatron.core.transformer.moe.moe_logging import destroy_moe_metrics_tracker
 from megatron.core.transformer.multi_token_prediction import MTPLossLoggingHelper
+
 from workbench.errors import WorkbenchError
 from workbench.fusion import cpu_platform
 from workbench.fusion.upstream import has_cuda

@@ -1,9 +1,9 @@
 """The fused stack: megatron's `HybridStack`, which packs chosen neighbours into one `TransformerLayer` while it builds.
 
-`HybridModel` goes on being built from a plain upstream pattern; it finds this class in the stack spec, with the bracketed
-pattern among the spec's parameters (`workbench.fusion.stack_spec` makes such specs). Numbering is canonical throughout:
-a block's `layer_number` is the 1-based index of its first sub-layer, a fused channel mixer answers to the next, and
-`layer_type_list` stays the list of sub-layers, which is what megatron's inference maps are made from.
+`HybridModel` goes on being built from a plain upstream pattern; it finds this class in the stack spec, with the
+bracketed pattern among the spec's parameters (`workbench.fusion.stack_spec` makes such specs). Numbering is canonical
+throughout: a block's `layer_number` is the 1-based index of its first sub-layer, a fused channel mixer answers to the
+next, and `layer_type_list` stays the list of sub-layers, which is what megatron's inference maps are made from.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
-
-import workbench.fusion.upstream  # noqa: F401  (first: it makes megatron importable here)
 from megatron.core.dist_checkpointing.dict_utils import dict_list_map_inplace
 from megatron.core.dist_checkpointing.mapping import ShardedBase
 from megatron.core.dist_checkpointing.utils import replace_prefix_for_sharding
@@ -29,6 +26,8 @@ from megatron.core.transformer.multi_token_prediction import MultiTokenPredictio
 from megatron.core.transformer.spec_utils import ModuleSpec, build_module
 from megatron.core.transformer.transformer_config import TransformerConfig
 from megatron.core.transformer.utils import sharded_state_dict_default
+from torch import nn
+
 from workbench.checkpoint.names import sublayer_name
 from workbench.errors import WorkbenchError
 from workbench.fusion.fused_spec import fused_layer_spec, standalone_spec
@@ -58,9 +57,9 @@ class BuiltBlock:
 class FusedHybridStack(HybridStack):
     """A `HybridStack` whose spec parameters say what is fused.
 
-    `fusion` is the bracketed pattern of the whole model; its symbols must be those of the model. Without it every adjacent
-    pair inside a stage is fused. `final_norm` replaces the `TENorm` that upstream ends the stack with, where there is no
-    Transformer Engine. All other arguments are upstream's.
+    `fusion` is the bracketed pattern of the whole model; its symbols must be those of the model. Without it every
+    adjacent pair inside a stage is fused. `final_norm` replaces the `TENorm` that upstream ends the stack with, where
+    there is no Transformer Engine. All other arguments are upstream's.
     """
 
     def __init__(
@@ -104,9 +103,7 @@ class FusedHybridStack(HybridStack):
         self.num_layers_per_pipeline_rank = len(self.layers)
         self.post_layer_norm = post_layer_norm
         if final_norm is not None and post_process and post_layer_norm:
-            self.final_norm = final_norm(
-                config=config, hidden_size=config.hidden_size, eps=config.layernorm_epsilon
-            )
+            self.final_norm = final_norm(config=config, hidden_size=config.hidden_size, eps=config.layernorm_epsilon)
 
     # ------------------------------------------------------------------------------------ building
 
@@ -199,8 +196,7 @@ class FusedHybridStack(HybridStack):
     def _rename_fused(self, part: dict[str, Any], live: str, layers: str, block: BuiltBlock) -> None:
         """Give each entry of a fused block's sharded state dict the key of its sub-layer standing alone, in place."""
         maps = [
-            standalone_spec(symbol, self.submodules).submodules.sharded_state_dict_keys_map
-            for symbol in block.symbols
+            standalone_spec(symbol, self.submodules).submodules.sharded_state_dict_keys_map for symbol in block.symbols
         ]
 
         def rename(entry: Any) -> Any:
@@ -219,9 +215,9 @@ class FusedHybridStack(HybridStack):
 class FusedMultiTokenPredictionLayer(MultiTokenPredictionLayer):
     """A multi-token-prediction layer whose inner stack is fused.
 
-    On its pattern path upstream builds `HybridStack` by name (`transformer/multi_token_prediction.py:1018`); given no pattern it
-    builds the spec in `submodules.mtp_model_layer`. So the inner stack is handed over as that spec, and the pattern is set
-    afterwards: `forward` and `sharded_state_dict` look at it to know that the inner module is a stack.
+    On its pattern path upstream builds `HybridStack` by name (`transformer/multi_token_prediction.py:1018`); given no
+    pattern it builds the spec in `submodules.mtp_model_layer`. So the inner stack is handed over as that spec, and the
+    pattern is set afterwards: `forward` and `sharded_state_dict` look at it to know that the inner module is a stack.
     """
 
     def __init__(
@@ -263,8 +259,8 @@ def plan_blocks(
 ) -> tuple[BuiltBlock, ...]:
     """The blocks of one pipeline segment: `symbols` of the sub-layers from canonical index `offset` on.
 
-    Raises `WorkbenchError` when the fusion pattern has other symbols than the model, or a group of it lies across the end
-    of the segment.
+    Raises `WorkbenchError` when the fusion pattern has other symbols than the model, or a group of it lies across the
+    end of the segment.
     """
     if fusion is None:
         pattern = fuse_all(Pattern("".join(symbols)))

@@ -10,11 +10,11 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
-import workbench.fusion.upstream  # noqa: F401  (first: it makes megatron importable here)
 from megatron.core.models.hybrid.hybrid_block import HybridStack
 from megatron.core.transformer.multi_token_prediction import MultiTokenPredictionLayer
 from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_config import TransformerConfig
+
 from workbench.errors import WorkbenchError
 from workbench.fusion.adapters import LocalNorm
 from workbench.fusion.fused_spec import SpecError
@@ -26,7 +26,7 @@ BACKENDS = ("auto", "local", "te")
 
 
 def choose_backend(asked: str = "auto") -> str:
-    """"local" or "te". "auto" takes Transformer Engine where it is installed and there is a CUDA device.
+    """ "local" or "te". "auto" takes Transformer Engine where it is installed and there is a CUDA device.
 
     Raises `WorkbenchError` for an unknown name, and for "te" where it cannot run.
     """
@@ -54,8 +54,8 @@ def fused_stack_spec(base: ModuleSpec, fusion: str | None = None, *, final_norm:
     """The same stack spec with our stack class in it; `base` is not changed.
 
     `fusion` is a bracketed pattern, or None to fuse every adjacent pair of whatever pattern the model is built from.
-    `final_norm` builds the norm at the end of the stack where upstream's `TENorm` cannot be built. Raises `SpecError` when
-    the spec's stack or MTP layer is a class with behaviour of its own.
+    `final_norm` builds the norm at the end of the stack where upstream's `TENorm` cannot be built. Raises `SpecError`
+    when the spec's stack or MTP layer is a class with behaviour of its own.
     """
     if base.module is not HybridStack:
         raise SpecError(f"the stack spec builds {base.module!r}; only megatron's HybridStack is known here")
@@ -71,9 +71,7 @@ def _fused_mtp(block: ModuleSpec, fusion: str | None) -> ModuleSpec:
     for layer in block.submodules.layer_specs:
         if layer.module is not MultiTokenPredictionLayer:
             raise SpecError(f"the MTP layer spec builds {layer.module!r}; only megatron's own is known here")
-        layers.append(
-            replace(layer, module=FusedMultiTokenPredictionLayer, params={**layer.params, "fusion": fusion})
-        )
+        layers.append(replace(layer, module=FusedMultiTokenPredictionLayer, params={**layer.params, "fusion": fusion}))
     return replace(block, submodules=replace(block.submodules, layer_specs=layers))
 
 

@@ -1,4 +1,4 @@
-"""Importing megatron-core, on any host. Every module of this package that names megatron imports this one first.
+"""Importing megatron-core, on any host. The package imports this module before any other of its own.
 
 On a host with CUDA this is a plain `import megatron.core`. Without CUDA two things must be true *while* megatron-core
 is imported, and both are undone before this module is done:
@@ -9,7 +9,8 @@ is imported, and both are undone before this module is done:
 * `torch.compile` returns its argument, because megatron binds it to `jit_fuser` and decorates with it at import
   (`megatron/core/jit.py:20`): the first call of such a function needs a C++ compiler and up to 18 s.
 
-Nothing stays patched after the import; what must be substituted while a model *runs* is `workbench.fusion.cpu_platform`.
+Nothing stays patched after the import; what must be substituted while a model *runs* is
+`workbench.fusion.cpu_platform`.
 """
 
 from __future__ import annotations
@@ -53,9 +54,7 @@ def _standins() -> dict[str, dict[str, Any]]:
             "mamba_split_conv1d_scan_combined": facades.mamba_split_conv1d_scan_combined,
         },
         "causal_conv1d": {"causal_conv1d_fn": facades.causal_conv1d_fn},
-        "causal_conv1d.causal_conv1d_varlen": {
-            "causal_conv1d_varlen_states": facades.causal_conv1d_varlen_states
-        },
+        "causal_conv1d.causal_conv1d_varlen": {"causal_conv1d_varlen_states": facades.causal_conv1d_varlen_states},
         "fla": {},
         "fla.modules": {},
         "fla.modules.convolution": {"causal_conv1d": facades.fla_causal_conv1d},
@@ -79,11 +78,11 @@ def _kernel_standins() -> Iterator[None]:
     try:
         yield
     finally:
-        for name, module in before.items():
-            if module is None:
+        for name, previous in before.items():
+            if previous is None:
                 del sys.modules[name]
             else:
-                sys.modules[name] = module
+                sys.modules[name] = previous
 
 
 @contextmanager
