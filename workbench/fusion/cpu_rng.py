@@ -20,6 +20,8 @@ from workbench.errors import WorkbenchError
 class CpuRNGStatesTracker(CudaRNGStatesTracker):
     """`CudaRNGStatesTracker` whose states are those of CPU generators; `add`, `fork` and nesting behave as upstream's."""
 
+    _current_state_name: str
+
     def add(self, name: str, seed: int) -> None:
         """Start the stream `name` at `seed`; a name or a seed that is taken is an error, as upstream."""
         if seed in self.seeds_:

@@ -80,17 +80,21 @@ def build_model(
 
 def pattern_of(model: torch.nn.Module) -> Pattern:
     """The bracketed pattern that a model was built from; looks through wrappers (DDP, Float16Module)."""
-    while not hasattr(model, "pattern"):
-        if not hasattr(model, "module"):
+    while not isinstance(pattern := getattr(model, "pattern", None), Pattern):
+        inner = getattr(model, "module", None)
+        if not isinstance(inner, torch.nn.Module):
             raise WorkbenchError(
                 "this model was not built by workbench.fusion.model.build_model: its pattern is not known"
             )
-        model = model.module
-    return model.pattern
+        model = inner
+    return pattern
 
 
-def forward_loss(model: torch.nn.Module, tokens: Tensor) -> Tensor:
-    """The mean next-token loss (scalar) of a batch `tokens` [b, s + 1]; MTP and auxiliary losses act on its gradient."""
+def forward_tokens(model: torch.nn.Module, tokens: Tensor) -> Tensor:
+    """The next-token losses [b, s] of a batch `tokens` [b, s + 1], or what an earlier pipeline stage hands on.
+
+    MTP and auxiliary losses are not in the value; they act on its gradient, as megatron attaches them.
+    """
     inputs, labels = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
     return model(
         input_ids=inputs,
@@ -98,7 +102,12 @@ def forward_loss(model: torch.nn.Module, tokens: Tensor) -> Tensor:
         attention_mask=None,
         labels=labels,
         loss_mask=torch.ones_like(labels, dtype=torch.float32),
-    ).float().mean()  # fmt: skip
+    )
+
+
+def forward_logits(model: torch.nn.Module, inputs: Tensor) -> Tensor:
+    """The logits [b, s, vocabulary] of a batch of token ids [b, s]."""
+    return model(input_ids=inputs, position_ids=positions(inputs), attention_mask=None)
 
 
 def positions(inputs: Tensor) -> Tensor:

@@ -55,6 +55,13 @@ def current() -> Runtime | None:
     return _runtime
 
 
+def require() -> Runtime:
+    """The running runtime; `WorkbenchError` when there is none."""
+    if _runtime is None:
+        raise WorkbenchError("the runtime is not started: call workbench.fusion.runtime.start() first")
+    return _runtime
+
+
 def start(
     *,
     tensor_parallel: int = 1,
@@ -126,12 +133,11 @@ def seed(value: int) -> None:
     Both are needed: the MoE router and the gated-delta-net convolution draw from torch's default generator, everything
     else from megatron's streams.
     """
-    if _runtime is None:
-        raise WorkbenchError("the runtime is not started: call workbench.fusion.runtime.start() first")
+    require()
+    # As Megatron-LM's initialize.py: pipeline stages start from different weights.
+    value += 100 * parallel_state.get_pipeline_model_parallel_rank()
     torch.manual_seed(value)
     model_parallel_cuda_manual_seed(value)
-    # megatron seeds the CUDA generator for the default stream; on a CPU torch's generator is that stream.
-    torch.manual_seed(value)
 
 
 def forget_models() -> None:

@@ -140,10 +140,16 @@ class FusedHybridStack(HybridStack):
             }
         return {"add_layer_offset": False}
 
-    def _finish_fused(self, layer: nn.Module, block: BuiltBlock) -> None:
+    def _finish_fused(self, layer: Any, block: BuiltBlock) -> None:
         # The router's statistics and the expert layer's own number are those of the stand-alone channel mixer.
         if hasattr(layer.mlp, "set_layer_number"):
             layer.mlp.set_layer_number(block.first + 2)
+        if block.symbols[0] == "M":
+            # MambaLayer holds its mixer before its norm. Sums over all parameters (the gradient norm that clips) are taken
+            # in module order, so the order is kept for the twins to agree to the last bit.
+            children = dict(layer._modules)
+            layer._modules.clear()
+            layer._modules.update({"self_attention": children.pop("self_attention")} | children)
         # MambaLayer casts to params_dtype before its norm (ssm/mamba_layer.py:155); TransformerLayer does not, and with
         # an fp32 residual stream the two differ.
         if block.symbols[0] == "M" and self.config.fp32_residual_connection:

@@ -1,0 +1,94 @@
+"""Optimizer states as sharded state dicts, and back, for the optimizers that train here.
+
+Every tensor of state is stored under its weight's canonical key: `optimizer.state.exp_avg.<key>`. Megatron's own optimizers
+bring the code; what they get wrong over torch's Adam (they expect apex or Transformer Engine) is set right here, each with
+its upstream line. A plain `torch.optim.Adam` is stored in the same layout.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from megatron.core.dist_checkpointing.optimizer import get_param_id_to_sharded_param_map, optim_state_to_sharding_state
+from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
+from megatron.core.optimizer.optimizer import ChainedOptimizer, MegatronOptimizer
+
+from workbench.errors import WorkbenchError
+
+PREFIX = "optimizer."
+
+_ADAM = (torch.optim.Adam, torch.optim.AdamW)
+
+
+def sharded(optimizer: Any, model_state: dict[str, Any], metadata: dict[str, Any], *, loading: bool) -> dict[str, Any]:
+    """The sharded state dict of an optimizer, given the model's."""
+    if isinstance(optimizer, MegatronOptimizer):
+        if loading:
+            for inner in inner_optimizers(optimizer):
+                if isinstance(inner, DistributedOptimizer):
+                    # Its state dict asserts that a step is there (distrib_optimizer.py:839), which a new torch Adam lacks.
+                    _initialise(inner.optimizer)
+        return optimizer.sharded_state_dict(model_state, is_loading=loading, metadata=metadata)
+    if isinstance(optimizer, _ADAM):
+        return _sharded_adam(optimizer, model_state, loading=loading)
+    raise WorkbenchError(
+        f"{type(optimizer).__name__} is not supported: use megatron's optimizer, torch's Adam or AdamW"
+    )
+
+
+def load(optimizer: Any, state: dict[str, Any]) -> None:
+    """Load what `sharded` described and `dist_checkpointing.load` filled."""
+    from workbench.fusion.cpu_platform import cuda_literals_on_cpu
+
+    if isinstance(optimizer, MegatronOptimizer):
+        with cuda_literals_on_cpu(), torch.no_grad():
+            optimizer.load_state_dict(state)
+        for inner in inner_optimizers(optimizer):
+            _own_steps(inner.optimizer)
+        return
+    step = state["state"].pop("common_step", None)
+    for entry in state["state"].values():
+        entry["step"] = step.clone()
+    optimizer.load_state_dict(state)
+
+
+def inner_optimizers(optimizer: MegatronOptimizer) -> list[MegatronOptimizer]:
+    """The optimizers of a chain (megatron makes one a parameter kind), or the only one."""
+    return list(optimizer.chained_optimizers) if isinstance(optimizer, ChainedOptimizer) else [optimizer]
+
+
+def _own_steps(optimizer: torch.optim.Optimizer) -> None:
+    """Give every parameter its own step counter.
+
+    After a load the distributed optimizer shares one tensor among all parameters (distrib_optimizer.py:1000), and Adam
+    then counts one step as many: training diverges silently.
+    """
+    for state in optimizer.state.values():
+        if isinstance(state.get("step"), torch.Tensor):
+            state["step"] = state["step"].clone()
+
+
+def _initialise(optimizer: torch.optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if not optimizer.state[parameter]:
+                optimizer.state[parameter] = {
+                    "step": torch.zeros(()),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
+
+
+def _sharded_adam(optimizer: torch.optim.Optimizer, model_state: dict[str, Any], *, loading: bool) -> dict[str, Any]:
+    if loading:
+        _initialise(optimizer)
+    state = optimizer.state_dict()
+    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    steps = [entry["step"] for entry in state["state"].values()]
+    optim_state_to_sharding_state(
+        state, get_param_id_to_sharded_param_map(model_state, parameters), exclude_keys=("step",)
+    )
+    if steps:
+        state["state"]["common_step"] = steps[0]
+    return state
