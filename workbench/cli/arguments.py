@@ -1,0 +1,194 @@
+"""Every command's arguments and help. Each command's module is imported when that command runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from workbench.cli.patterns import plain, protect
+
+_RAW = argparse.RawDescriptionHelpFormatter
+
+_MAIN_HELP = """\
+Design, review and prove hybrid Mamba / attention / MoE architectures on released Megatron Core.
+
+A pattern is one symbol a layer: M Mamba-2, G gated delta net, * self-attention, + multi-latent
+attention, D DeepSeek sparse attention, - MLP, E mixture of experts. [XY] is one fused block,
+| ends a pipeline stage, / starts multi-token prediction. Patterns hold * and [, which shells
+expand: always quote them.
+"""
+
+_MAIN_EXAMPLES = """\
+examples:
+  workbench explain 'M[*-]M[ME]|M-*-/[*-]'
+  workbench fuse 'M-M*-ME'
+  workbench verify 'M[*-]M[ME]' --html verdict.html
+  workbench lab
+
+exit status: 0 fine or equivalent, 1 not equivalent, 2 bad input
+"""
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a command line; `run` is the function to call. Exits with status 2 as argparse does."""
+    parser, commands = _parsers()
+    argv = list(argv)
+    if not argv:
+        argv = ["--help"]
+    command = commands.get(argv[0])
+    if command is not None and argv[0] != "lab":
+        argv = [argv[0], *protect(argv[1:], set(command._option_string_actions))]
+    return parser.parse_args(argv)
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    parser = argparse.ArgumentParser(
+        "workbench", description=_MAIN_HELP, epilog=_MAIN_EXAMPLES, formatter_class=_RAW, allow_abbrev=False
+    )
+    parser.add_argument("--version", action=_Version)
+    group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands: dict[str, argparse.ArgumentParser] = {}
+
+    def command(name: str, help: str, examples: str) -> argparse.ArgumentParser:
+        made = group.add_parser(
+            name,
+            help=help,
+            description=help[0].upper() + help[1:] + ".",
+            epilog=f"examples:\n{examples}",
+            formatter_class=_RAW,
+            allow_abbrev=False,
+        )
+        commands[name] = made
+        return made
+
+    _explain(command("explain", "show stages, blocks, sub-layers, counts and warnings of a pattern", _EXPLAIN))
+    for name, what, example in (
+        ("fuse", "every adjacent pair fused", "M-M*-ME"),
+        ("unfuse", "no brackets", "[M-]M[*-]"),
+    ):
+        rewrite = command(name, f"print the pattern with {what}", f"  workbench {name} '{example}'\n")
+        _pattern(rewrite)
+        rewrite.add_argument("--json", action="store_true", help="print JSON")
+        rewrite.set_defaults(run=_lazy("workbench.cli.explain", f"run_{name}"))
+    _verify(command("verify", "build the twins, run every check, and say whether they are one model", _VERIFY))
+    _lab(
+        command(
+            "lab", "open JupyterLab on the notebooks", "  workbench lab\n  workbench lab -- --no-browser --port 8889\n"
+        )
+    )
+    return parser, commands
+
+
+# ------------------------------------------------------------------------------------------- commands
+
+_EXPLAIN = """\
+  workbench explain 'M[*-]M[ME]|M-*-/[*-]'
+  workbench explain 'M-M*-ME' --json
+  workbench explain 'M-M*-ME' --html -o pattern.html
+"""
+
+_VERIFY = """\
+  workbench verify 'M[*-]M[ME]'
+  workbench verify 'M[*-]' --against 'M*-' --dtype bf16 --atol 1e-3
+  workbench verify 'M[*-]' --html verdict.html --output verdict.json
+"""
+
+
+def _pattern(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("patterns", metavar="PATTERN", nargs="*", type=plain, help="a layer pattern, in quotes")
+
+
+def _explain(parser: argparse.ArgumentParser) -> None:
+    _pattern(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--html", action="store_true", help="one self-contained HTML page")
+    parser.add_argument("-o", "--output", metavar="FILE", type=plain, help="write to FILE, not to standard output")
+    parser.add_argument("--force", action="store_true", help="replace FILE when it exists")
+    parser.set_defaults(run=_lazy("workbench.cli.explain", "run_explain"))
+
+
+def _verify(parser: argparse.ArgumentParser) -> None:
+    _pattern(parser)
+    twin = parser.add_argument_group("the twins")
+    twin.add_argument("--against", metavar="PATTERN", type=plain, help="the other twin (default: PATTERN unfused)")
+    twin.add_argument("--sizes", metavar="FILE.json", type=plain, help="sizes of the model (default: tiny)")
+    twin.add_argument(
+        "--backend", choices=("auto", "local", "te"), default="auto", help="layer modules (default: auto)"
+    )
+    run = parser.add_argument_group("the run")
+    run.add_argument("--steps", type=_natural, default=5, help="optimizer steps (default: 5)")
+    run.add_argument("--seed", type=_natural, default=1234, help="seed of weights and data (default: 1234)")
+    run.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="arithmetic (default: fp32)")
+    run.add_argument("--dropout", metavar="P", type=_probability, default=0.0, help="dropout probability (default: 0)")
+    tolerance = parser.add_argument_group("tolerance (default: bitwise)")
+    tolerance.add_argument("--atol", metavar="X", type=_tolerance, default=0.0, help="absolute")
+    tolerance.add_argument("--rtol", metavar="X", type=_tolerance, default=0.0, help="relative")
+    output = parser.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="print the verdict as JSON; progress goes to stderr")
+    output.add_argument("--quiet", action="store_true", help="print the verdict's headline only")
+    output.add_argument("--html", metavar="FILE", type=plain, help="write the verdict as one self-contained HTML page")
+    output.add_argument("--output", metavar="FILE.json", type=plain, help="write the verdict as JSON")
+    output.add_argument("--force", action="store_true", help="replace files that exist")
+    parser.set_defaults(run=_lazy("workbench.cli.verify", "run_verify"))
+
+
+def _lab(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("jupyter", metavar="ARG", nargs="*", help="after --: arguments of JupyterLab")
+    parser.set_defaults(run=_lazy("workbench.cli.lab", "run_lab"))
+
+
+# ---------------------------------------------------------------------------------------------- values
+
+
+def _natural(text: str) -> int:
+    if not text.strip().isascii() or not text.strip().isdigit():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, not {text!r}")
+    return int(text)
+
+
+def _tolerance(text: str) -> float:
+    return _number(text, float("inf"), "a number of at least 0")
+
+
+def _probability(text: str) -> float:
+    return _number(text, 1.0, "a probability of at least 0 and below 1")
+
+
+def _number(text: str, below: float, wanted: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value < below:
+        raise argparse.ArgumentTypeError(f"expected {wanted}, not {text!r}")
+    return value
+
+
+class _Version(argparse.Action):
+    """Looks the versions up only when asked: reading package metadata takes longer than `explain` does."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the versions of workbench and megatron-core")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.exit(0, f"workbench {_installed('hybrid-workbench')} (megatron-core {_installed('megatron-core')})\n")
+
+
+def _installed(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+class _lazy:
+    """A command's function that imports its module when it is called."""
+
+    def __init__(self, module: str, function: str) -> None:
+        self.module, self.function = module, function
+
+    def __call__(self, args: argparse.Namespace) -> int:
+        return int(getattr(import_module(self.module), self.function)(args))

@@ -1,0 +1,50 @@
+"""What commands hand out: JSON texts, and a text that goes to a file or to the terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+from typing import Any
+
+from workbench.errors import WorkbenchError
+
+ERROR_SCHEMA = "workbench.error/1"
+
+
+def json_text(data: Any) -> str:
+    """Data as indented ASCII JSON. Not-a-number and infinities, which JSON lacks, become the texts "nan" and "inf"."""
+    return json.dumps(_finite(data), indent=2, allow_nan=False, default=str)
+
+
+def error_json(error: WorkbenchError) -> str:
+    """Bad input as JSON: the text that also goes to stderr, and a pattern's diagnostics."""
+    diagnostics = [entry.to_json() for entry in getattr(error, "diagnostics", ())]
+    return json_text({"schema": ERROR_SCHEMA, "error": str(error), "diagnostics": diagnostics})
+
+
+def terminal_width() -> int:
+    """Columns to write for: the terminal's, at most 120; 100 where there is none."""
+    return min(shutil.get_terminal_size((100, 24)).columns, 120)
+
+
+def deliver(text: str, path: str | None, force: bool) -> None:
+    """Write the text to the file, or to standard output where there is none (or it is "-")."""
+    if path in (None, "-"):
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        return
+    from workbench.render.files import write_text_atomically
+
+    written = write_text_atomically(str(path), text if text.endswith("\n") else text + "\n", force)
+    print(f"wrote {written}", file=sys.stderr)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float) and not math.isfinite(data):
+        return str(data)
+    if isinstance(data, dict):
+        return {str(name): _finite(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return data

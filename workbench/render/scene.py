@@ -1,0 +1,202 @@
+"""The scene: what a report says, as typed frozen data, before anyone decides how it looks.
+
+A view builds a `Document`; `render.text`, `render.html` and `render.notebook` each turn the same document into their
+own form. A part holds plain text only: escaping is the business of the form that shows it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Align = Literal["left", "right"]
+Outcome = Literal["pass", "fail", "not-run"]
+
+# The word that carries an outcome; shape and colour only repeat it.
+WORDS: dict[Outcome, str] = {"pass": "passed", "fail": "failed", "not-run": "not run"}
+
+
+@dataclass(frozen=True)
+class Status:
+    """How something came out, always with a word. `word` replaces the usual one ("passed", "failed", "not run")."""
+
+    outcome: Outcome
+    word: str = ""
+
+    @property
+    def text(self) -> str:
+        """The word to show."""
+        return self.word or WORDS[self.outcome]
+
+
+@dataclass(frozen=True)
+class Banner:
+    """The one sentence that the reader came for: a status, and what stands behind it."""
+
+    status: Status
+    text: str
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Running text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to know that is not an error; `code` is its stable name, `hint` what to do about it."""
+
+    text: str
+    code: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Notes:
+    """A list of notes."""
+
+    entries: tuple[Note, ...]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number and what it counts, read as one phrase: `Fact("8", "blocks")`."""
+
+    value: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The figures that come first."""
+
+    entries: tuple[Fact, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table's column; `code` sets its cells in the typewriter face."""
+
+    label: str
+    align: Align = "left"
+    code: bool = False
+
+
+Cell = str | Status
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells, one a column. `caption` says what the table shows; every table has one."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            assert len(row) == len(self.columns), f"{len(row)} cells for {len(self.columns)} columns: {row}"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text in the typewriter face, its line ends kept. `label` says what it is."""
+
+    text: str
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class StripCell:
+    """One sub-layer: its symbol, its number, and its colour on a light and on a dark background.
+
+    `filled` tells the two roles apart without colour. `title` is the whole truth in words.
+    """
+
+    symbol: str
+    index: int
+    light: str
+    dark: str
+    filled: bool
+    title: str
+
+
+@dataclass(frozen=True)
+class StripGroup:
+    """The cells of one block; `fused` draws the frame that they share."""
+
+    cells: tuple[StripCell, ...]
+    fused: bool = False
+
+
+@dataclass(frozen=True)
+class StripFrame:
+    """A pipeline stage, or (dashed) the MTP part, which numbers its own layers."""
+
+    label: str
+    groups: tuple[StripGroup, ...]
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A layer pattern as a row of cells. `title` names it, `description` says in words what it shows."""
+
+    title: str
+    description: str
+    frames: tuple[StripFrame, ...]
+
+
+@dataclass(frozen=True)
+class LegendEntry:
+    """What one look of a cell means, and how many there are."""
+
+    cell: StripCell
+    text: str
+
+
+@dataclass(frozen=True)
+class Legend:
+    """The kinds that a strip shows."""
+
+    entries: tuple[LegendEntry, ...]
+
+
+@dataclass(frozen=True)
+class Details:
+    """Parts behind a summary that the reader may open."""
+
+    summary: str
+    parts: tuple[Part, ...]
+    open: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part of a document; sections nest. `code` sets the title in the typewriter face."""
+
+    title: str
+    parts: tuple[Part, ...]
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Sections to be compared: beside each other where there is room."""
+
+    sections: tuple[Section, ...]
+
+
+Part = Banner | Paragraph | Notes | Facts | Table | Status | Code | Strip | Legend | Details | Section | SideBySide
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report. `kind` says what sort it is ("Layer pattern"); `code` sets the title in the typewriter face."""
+
+    title: str
+    parts: tuple[Part, ...]
+    kind: str = ""
+    code: bool = False

@@ -1,0 +1,101 @@
+"""A table as terminal text: columns as wide as their cells, the widest ones wrapped where the terminal is narrower."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from workbench.render.escape import columns, one_line
+from workbench.render.scene import Align, Cell, Status, Table
+
+MARKS = {"pass": "✓", "fail": "✗", "not-run": "–"}
+
+_GAP = "  "
+_NARROWEST = 8  # columns below which wrapping helps nobody
+
+
+def status_text(status: Status) -> str:
+    """A mark and the word: "✓ passed"."""
+    return f"{MARKS[status.outcome]} {status.text}"
+
+
+def table_lines(table: Table, width: int) -> list[str]:
+    """The header, a rule and the rows, none wider than `width` columns where that can be; the caption is not in them."""
+    header = [one_line(column.label) for column in table.columns]
+    rows = [[_cell(cell) for cell in row] for row in table.rows]
+    widths = [max(columns(text) for text in texts) for texts in zip(header, *rows, strict=True)]
+    widths = _fitted(widths, [columns(text) for text in header], width - len(_GAP) * (len(widths) - 1))
+    aligns = [column.align for column in table.columns]
+    lines = _row(header, widths, aligns)
+    lines.append(_GAP.join("─" * size for size in widths))
+    for row in rows:
+        lines += _row(row, widths, aligns)
+    return lines
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The text in lines of at most `width` terminal columns, broken at spaces, and inside a word only where it must be.
+
+    >>> wrapped("one two three", 7)
+    ['one two', 'three']
+    """
+    lines = [""]
+    for word in text.split(" "):
+        candidate = f"{lines[-1]} {word}" if lines[-1] else word
+        if columns(candidate) <= width:
+            lines[-1] = candidate
+            continue
+        if lines[-1]:
+            lines.append("")
+        while columns(word) > width:
+            cut = _cut(word, width)
+            lines[-1] = word[:cut]
+            lines.append("")
+            word = word[cut:]
+        lines[-1] = word
+    return lines
+
+
+# ------------------------------------------------------------------------------------------------------
+
+
+def _cell(cell: Cell) -> str:
+    return one_line(status_text(cell) if isinstance(cell, Status) else cell)
+
+
+def _fitted(widths: list[int], headers: Sequence[int], room: int) -> list[int]:
+    """The widest columns give way first, none below its header or `_NARROWEST`."""
+    widths = list(widths)
+    floors = [min(size, max(_NARROWEST, header)) for size, header in zip(widths, headers, strict=True)]
+    while sum(widths) > room:
+        slack = [size - floor for size, floor in zip(widths, floors, strict=True)]
+        if max(slack) == 0:
+            break
+        candidates = [place for place, spare in enumerate(slack) if spare]
+        widths[max(candidates, key=lambda place: widths[place])] -= 1
+    return widths
+
+
+def _row(cells: Sequence[str], widths: Sequence[int], aligns: Sequence[Align]) -> list[str]:
+    parts = [wrapped(text, size) for text, size in zip(cells, widths, strict=True)]
+    height = max(len(part) for part in parts)
+    lines = []
+    for number in range(height):
+        texts = [part[number] if number < len(part) else "" for part in parts]
+        padded = [_pad(text, size, align) for text, size, align in zip(texts, widths, aligns, strict=True)]
+        lines.append(_GAP.join(padded).rstrip())
+    return lines
+
+
+def _pad(text: str, width: int, align: Align) -> str:
+    space = " " * (width - columns(text))
+    return space + text if align == "right" else text + space
+
+
+def _cut(word: str, width: int) -> int:
+    """How many characters of the word fill a line; at least one, so that wrapping ends."""
+    used = 0
+    for place, character in enumerate(word):
+        used += columns(character)
+        if used > width:
+            return max(place, 1)
+    return len(word)

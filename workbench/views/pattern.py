@@ -1,0 +1,153 @@
+"""A layer pattern as a scene: both counts, the strip, what each symbol is, the blocks, and what is rarely meant."""
+
+from __future__ import annotations
+
+from workbench.pattern.blocks import Block, SubLayer
+from workbench.pattern.diagnostics import Diagnostic
+from workbench.pattern.model import Pattern
+from workbench.pattern.rewrites import compressed
+from workbench.pattern.symbols import SEQUENCE_MIXER, SYMBOLS, symbol_of
+from workbench.render import scene, text
+from workbench.views.numbers import count, counted, noun
+
+_FOLDED_FROM = 4  # unfused-pair warnings that are said in one line
+EMPTY = "(empty pattern)"
+_LONG = 40  # characters from which the compressed form is worth a line
+
+
+def document(pattern: Pattern) -> scene.Document:
+    """Everything that the pattern alone says."""
+    parts: list[scene.Part] = [*_overview(pattern)]
+    warnings = notes(pattern)
+    if warnings.entries:
+        parts.append(scene.Section("Worth a look", (warnings,)))
+    if pattern.blocks:
+        caption = (
+            "Every block of the main pattern. layer_number is the canonical number, from 1, of its first sub-layer."
+        )
+        parts.append(scene.Section("Blocks", (_block_table(pattern.blocks, caption),)))
+    if pattern.mtp is not None:
+        times = counted(pattern.mtp.depths, "depth")
+        caption = f"Every block of one MTP depth, built for {times}. MTP numbers its own layers, from 0."
+        parts.append(scene.Section("Multi-token prediction", (_block_table(pattern.mtp.blocks, caption),)))
+    rewrites = _rewrites(pattern)
+    if rewrites:
+        parts.append(scene.Section("The same model, written otherwise", rewrites))
+    return scene.Document(str(pattern) or EMPTY, tuple(parts), kind="Layer pattern", code=True)
+
+
+def facts(pattern: Pattern) -> scene.Facts:
+    """Both counts, then fused pairs, stages and MTP depths."""
+    counts = pattern.counts
+    depths = pattern.mtp.depths if pattern.mtp else 0
+    named = (
+        (counts["blocks"], "block"),
+        (counts["sublayers"], "sub-layer"),
+        (counts["fused"], "fused pair"),
+        (counts["stages"], "stage"),
+        (depths, "MTP depth"),
+    )
+    return scene.Facts(tuple(scene.Fact(count(number), noun(number, word)) for number, word in named))
+
+
+def strip(pattern: Pattern) -> scene.Strip:
+    """The pattern as cells: stages framed, MTP dashed."""
+    frames = [
+        scene.StripFrame(f"stage {number}", tuple(map(_group, stage))) for number, stage in enumerate(pattern.stages)
+    ]
+    if pattern.mtp is not None:
+        label = "MTP" if pattern.mtp.depths == 1 else f"MTP ×{pattern.mtp.depths}"
+        frames.append(scene.StripFrame(label, tuple(map(_group, pattern.mtp.blocks)), dashed=True))
+    said = ", ".join(f"{fact.value} {fact.label}" for fact in facts(pattern).entries)
+    return scene.Strip(f"Layer pattern {pattern}", said, tuple(frames))
+
+
+def legend(pattern: Pattern) -> scene.Legend:
+    """The kinds that occur, with how many sub-layers of the main pattern and of one MTP depth each has."""
+    mtp = pattern.mtp.sublayers if pattern.mtp else ()
+    entries = []
+    for symbol, row in SYMBOLS.items():
+        here = [layer for layer in pattern.sublayers if layer.symbol == symbol]
+        there = [layer for layer in mtp if layer.symbol == symbol]
+        if not (here or there):
+            continue
+        counts = [f"×{count(len(here))}"] * bool(here) + [f"×{count(len(there))} in MTP"] * bool(there)
+        entries.append(scene.LegendEntry(_cell((here or there)[0]), f"{row.name} {', '.join(counts)}"))
+    return scene.Legend(tuple(entries))
+
+
+def notes(pattern: Pattern) -> scene.Notes:
+    """The warnings; many pairs that could be fused are one note."""
+    pairs = [entry for entry in pattern.warnings if entry.code == "unfused-pair"]
+    folded = len(pairs) >= _FOLDED_FROM
+    entries = [_note(entry) for entry in pattern.warnings if not (folded and entry.code == "unfused-pair")]
+    if folded:
+        message = f"{count(len(pairs))} pairs could each be one block: same model, same checkpoint"
+        entries.append(scene.Note(message, "unfused-pair", "the pattern with every pair fused stands below"))
+    return scene.Notes(tuple(entries))
+
+
+def mimebundle(pattern: Pattern) -> dict[str, str]:
+    """What a notebook shows for a pattern."""
+    shown = scene.Document(str(pattern) or EMPTY, _overview(pattern), code=True)
+    return {"text/plain": text.render(shown).rstrip("\n"), "text/html": notebook.render(shown)}
+
+
+# ------------------------------------------------------------------------------------------------------
+
+
+def _overview(pattern: Pattern) -> tuple[scene.Part, ...]:
+    if not pattern.sublayers and pattern.mtp is None:
+        return (facts(pattern),)
+    return facts(pattern), strip(pattern), legend(pattern)
+
+
+def _group(block: Block) -> scene.StripGroup:
+    return scene.StripGroup(tuple(map(_cell, block.layers)), block.fused)
+
+
+def _cell(layer: SubLayer) -> scene.StripCell:
+    row = symbol_of(layer.symbol)
+    title = f"sub-layer {layer.index}: {row.name}, block {layer.block}"
+    return scene.StripCell(layer.symbol, layer.index, row.light, row.dark, row.role == SEQUENCE_MIXER, title)
+
+
+def _block_table(blocks: tuple[Block, ...], caption: str) -> scene.Table:
+    staged = any(block.stage is not None for block in blocks)
+    columns = [
+        scene.Column("block", "right"),
+        scene.Column("layer_number", "right"),
+        scene.Column("symbols", code=True),
+        scene.Column("kind"),
+        scene.Column("sub-layers", "right"),
+    ]
+    rows = [
+        [
+            str(block.index),
+            str(block.sublayers[0] + 1),
+            str(block),
+            " + ".join(layer.name for layer in block.layers),
+            "–".join(map(str, block.sublayers)),
+        ]
+        for block in blocks
+    ]
+    if staged:
+        columns.append(scene.Column("stage", "right"))
+        for row, block in zip(rows, blocks, strict=True):
+            row.append(str(block.stage))
+    return scene.Table(tuple(columns), tuple(map(tuple, rows)), caption)
+
+
+def _note(entry: Diagnostic) -> scene.Note:
+    return scene.Note(f"at {entry.span}: {entry.message}", entry.code, entry.hint)
+
+
+def _rewrites(pattern: Pattern) -> tuple[scene.Part, ...]:
+    forms = [
+        ("Every pair fused", str(pattern.fused())),
+        ("Nothing fused, as checkpoints are written", str(pattern.unfused())),
+    ]
+    forms = [(label, written) for label, written in forms if written != str(pattern)]
+    if len(str(pattern)) >= _LONG:
+        forms.append(("Repeats folded, for reading only", compressed(pattern)))
+    return tuple(scene.Code(written, label) for label, written in forms)
