@@ -32,7 +32,8 @@ CODES: dict[str, Severity] = {
     "auto-split": "warning",
 }
 
-_WINDOW = 72  # columns of a long pattern that are shown around the span
+_WINDOW = 72  # characters of a long pattern that are shown around the span
+_SHOWN = 20  # problems that are drawn; `diagnostics` holds the rest
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,14 @@ class PatternError(WorkbenchError):
 
 
 def render(text: str, diagnostics: Sequence[Diagnostic]) -> str:
-    """All diagnostics of a pattern as text, in order of their place."""
+    """The diagnostics of a pattern as text, in the order given; of very many, the first ones and a count."""
     count = len(diagnostics)
-    head = "" if count == 1 else f"{count} problems\n"
-    return head + "\n".join(entry.render(text) for entry in diagnostics)
+    lines = [entry.render(text) for entry in diagnostics[:_SHOWN]]
+    if count != 1:
+        lines.insert(0, f"{count or 'no'} problems")
+    if count > _SHOWN:
+        lines.append(f"and {count - _SHOWN} more")
+    return "\n".join(lines)
 
 
 def visible(text: str) -> str:
@@ -136,10 +141,21 @@ def _visible(character: str) -> str:
         return chr(0x2400 + code)
     if character == "\x7f":
         return "␡"
-    # Control, format, surrogate, unassigned, combining and separator characters have no column of their own.
-    if (character != " " and unicodedata.category(character)[0] in "CZ") or unicodedata.combining(character):
+    # Control, format, surrogate, unassigned, separator and combining characters have no column of their own.
+    category = unicodedata.category(character)
+    if (character != " " and category[0] in "CZ") or category in ("Mn", "Me") or unicodedata.combining(character):
         return "�"
     return character
+
+
+def shortened(text: str, limit: int = 40) -> str:
+    """The text, its middle left out where it is long; for messages, which quote what the carets show already.
+
+    >>> shortened("M-" * 50, limit=9)
+    'M-M-…M-M-'
+    """
+    half = (limit - 1) // 2
+    return text if len(text) <= limit else f"{text[:half]}…{text[-half:]}"
 
 
 def _excerpt(text: str, start: int, end: int) -> tuple[str, int, int]:

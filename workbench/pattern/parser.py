@@ -16,17 +16,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from workbench.pattern.diagnostics import Diagnostic, Fix, visible
-from workbench.pattern.symbols import (
-    CHANNEL_MIXERS,
-    SEQUENCE_MIXERS,
-    SYMBOLS,
-    UNRELEASED,
-    can_fuse,
-    meant_by,
-    symbol_of,
-)
+from workbench.pattern.diagnostics import Diagnostic, Fix, shortened
+from workbench.pattern.symbols import CHANNEL_MIXERS, SEQUENCE_MIXERS, can_fuse, pair_up, symbol_of
 from workbench.pattern.tokens import Kind, Token, tokenize
+from workbench.pattern.unknown import unknown_symbol
 
 
 @dataclass(frozen=True)
@@ -75,9 +68,11 @@ class _Parser:
     in_mtp: bool = False
     problems: list[Diagnostic] = field(default_factory=list)
     tokens: tuple[Token, ...] = ()
+    closes_around: list[bool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.tokens = tokenize(self.text)
+        self.closes_around = _closes_around(self.tokens)
 
     # ------------------------------------------------------------------------------------- the rules
 
@@ -126,7 +121,7 @@ class _Parser:
         elif token.kind is Kind.STAGE:
             self._stage_in_mtp(token)
         else:
-            self._unknown(token)
+            self.problems.append(unknown_symbol(token))
         return None
 
     def _parse_group(self, opening: Token) -> Item | None:
@@ -135,41 +130,16 @@ class _Parser:
         if closing is None:
             self._unclosed(opening)
             return None
-        self.place += 1
-        members: list[Token] = []
-        clean = True  # False once something was reported, so that one mistake is told once
-        while self.place < closing:
-            token = self.tokens[self.place]
-            self.place += 1
-            if token.kind is Kind.SYMBOL:
-                members.append(token)
-                continue
-            clean = False
-            if token.kind is Kind.OPEN:
-                self._problem(
-                    "nested-group", token, "a group inside a group", "a group holds two symbols; remove the inner brackets"
-                )  # fmt: skip
-            elif token.kind is Kind.STAGE and self.in_mtp:
-                self._stage_in_mtp(token)
-            elif token.kind is Kind.STAGE:
-                self._problem(
-                    "group-crosses-stage", token, "a group cannot hold '|': one block lives on one pipeline stage",
-                    "close the group before '|', or move '|' outside the brackets",
-                )  # fmt: skip
-            elif token.kind is Kind.MTP:
-                self._problem(
-                    "group-crosses-mtp", token, "a group cannot hold '/': the main pattern and MTP share no block",
-                    "close the group before '/', or move '/' outside the brackets",
-                )  # fmt: skip
-            elif token.kind is Kind.UNKNOWN:
-                self._unknown(token)
+        inside = self.tokens[self.place + 1 : closing]
+        members = tuple(token for token in inside if token.kind is Kind.SYMBOL)
+        start, end = opening.start, self.tokens[closing].end
         self.place = closing + 1
-        end = self.tokens[closing].end
-        if clean:
-            clean = self._check_members(members, opening.start, end)
-        if clean:
-            return Item(tuple(members), opening.start, end, fused=True)
-        return Item(tuple(members), opening.start, end, fused=False) if members else None
+        if len(members) == len(inside):
+            fused = self._check_members(members, start, end)
+        else:
+            fused = False
+            self._check_inside(inside, members, start, end)
+        return Item(members, start, end, fused) if members else None
 
     # ---------------------------------------------------------------------------------------- groups
 
@@ -185,7 +155,7 @@ class _Parser:
             if kind in (Kind.STAGE, Kind.MTP):
                 crossed = True
             elif kind is Kind.OPEN:
-                if crossed or (depth == 1 and not self._balanced(index)):
+                if crossed or (depth == 1 and not self.closes_around[index]):
                     return None
                 depth += 1
             elif kind is Kind.CLOSE:
@@ -193,17 +163,6 @@ class _Parser:
                 if depth == 0:
                     return index
         return None
-
-    def _balanced(self, inner: int) -> bool:
-        """True when, after the bracket at `inner`, this section still closes both it and the group around it."""
-        open_groups = 1
-        for token in self.tokens[inner:]:
-            if token.kind in (Kind.STAGE, Kind.MTP):
-                return False
-            open_groups += {Kind.OPEN: 1, Kind.CLOSE: -1}.get(token.kind, 0)
-            if open_groups == 0:
-                return True
-        return False
 
     def _unclosed(self, opening: Token) -> None:
         """Report it and read on behind the bracket: what follows are items of the section."""
@@ -225,17 +184,55 @@ class _Parser:
             fix or Fix("remove '['", opening.start, opening.end, ""),
         )
 
-    def _check_members(self, members: list[Token], start: int, end: int) -> bool:
-        """Size and order of a group whose characters are all layer symbols."""
+    def _check_inside(self, inside: tuple[Token, ...], members: tuple[Token, ...], start: int, end: int) -> None:
+        """A group with more in it than layer symbols: each kind of mistake is told once, and size and order are not."""
+        plain = "".join(token.text for token in inside if token.kind not in (Kind.OPEN, Kind.CLOSE))
+        without = Fix("remove the brackets", start, end, plain)
+        told: set[Kind] = set()
+        for token in inside:
+            if token.kind is Kind.UNKNOWN:
+                self.problems.append(unknown_symbol(token))
+            elif token.kind is Kind.STAGE and self.in_mtp:
+                self._stage_in_mtp(token)
+            elif token.kind in told:
+                continue
+            elif token.kind is Kind.OPEN:
+                pairs = pair_up("".join(member.text for member in members))
+                advice, fix = "remove the brackets", without
+                if len(plain) == len(members) > 0:
+                    advice = f"write {shortened(pairs)}"
+                    fix = Fix(advice, start, end, pairs)
+                hint = f"a group holds two symbols: {advice}"
+                self._problem("nested-group", token, "a group inside a group", hint, fix)
+            elif token.kind is Kind.STAGE:
+                self._problem(
+                    "group-crosses-stage", token, "a group cannot hold '|': one block lives on one pipeline stage",
+                    "close the group before '|', or move '|' outside the brackets", without,
+                )  # fmt: skip
+            elif token.kind is Kind.MTP:
+                self._problem(
+                    "group-crosses-mtp", token, "a group cannot hold '/': no block is shared with MTP, or by two MTP depths",
+                    "close the group before '/', or move '/' outside the brackets", without,
+                )  # fmt: skip
+            told.add(token.kind)
+
+    def _check_members(self, members: tuple[Token, ...], start: int, end: int) -> bool:
+        """Size and order of a group whose characters are all layer symbols; True when it is a good one."""
         inside = "".join(token.text for token in members)
         without = Fix("remove the brackets", start, end, inside)
         if not members:
-            hint = "a group holds a sequence mixer and a channel mixer: [*-]"
+            hint = "remove it; a group holds a sequence mixer and a channel mixer, such as [*-]"
             self._report("empty-group", start, end, "a group with nothing in it", hint, without)
             return False
         if len(members) != 2:
             message = f"a group holds two symbols, a sequence mixer and a channel mixer, not {len(members)}"
-            self._report("group-size", start, end, message, _size_hint(inside), without)
+            pairs = pair_up(inside)
+            hint, fix = "remove the brackets", without
+            if len(members) == 1:
+                hint = f"one layer needs no brackets: write {inside}"
+            elif pairs != inside:
+                hint, fix = f"write {shortened(pairs)}", Fix(f"write {shortened(pairs)}", start, end, pairs)
+            self._report("group-size", start, end, message, hint, fix)
             return False
         first, second = members
         if can_fuse(first.text, second.text):
@@ -252,29 +249,11 @@ class _Parser:
             )
         hint = "remove the brackets: the two layers cannot share a block"
         if can_fuse(second.text, first.text):
-            hint = f"swap them, [{second.text}{first.text}] (another model), or remove the brackets"
+            hint = f"remove the brackets, or swap the two, [{second.text}{first.text}], which is another model"
         self._report("group-order", start, end, message, hint, without)
         return False
 
     # --------------------------------------------------------------------------------------- reports
-
-    def _unknown(self, token: Token) -> None:
-        shown = visible(token.text)
-        hint, fix = f"the symbols are {' '.join(SYMBOLS)}", None
-        meant = meant_by(token.text[0])
-        if token.text.isspace():
-            hint, fix = (
-                "remove it: a pattern has no spaces",
-                Fix("remove the space", token.start, token.end, ""),
-            )
-        elif meant is not None:
-            hint = f"did you mean {meant}?"
-            fix = Fix(f"replace by {meant.symbol!r}", token.start, token.end, meant.symbol * len(token.text))
-        elif token.text[0] in UNRELEASED:
-            hint = f"{UNRELEASED[token.text[0]]} is not in a released megatron-core; {hint}"
-        elif token.text[0] in "({<":
-            hint = "groups are written with square brackets: [*-]"
-        self._problem("unknown-symbol", token, f"'{shown}' is not a layer symbol", hint, fix)
 
     def _stage_in_mtp(self, token: Token) -> None:
         self._problem(
@@ -302,14 +281,11 @@ class _Parser:
         return token.start if token is not None else len(self.text)
 
 
-def _size_hint(inside: str) -> str:
-    """How a group of the wrong size could be written, where that is clear."""
-    if len(inside) == 1:
-        return f"one layer needs no brackets: {inside}"
-    pairs, place = "", 0
-    while place < len(inside):
-        two = inside[place : place + 2]
-        step = 2 if len(two) == 2 and can_fuse(*two) else 1
-        pairs += f"[{two}]" if step == 2 else two[0]
-        place += step
-    return f"write {pairs}" if "[" in pairs else "remove the brackets"
+def _closes_around(tokens: tuple[Token, ...]) -> list[bool]:
+    """For every token: from here on, does its section close one more group than it opens? One pass from the right."""
+    closes, lowest = [], 0
+    for token in reversed(tokens):
+        step = {Kind.OPEN: 1, Kind.CLOSE: -1}.get(token.kind, 0)
+        lowest = 0 if token.kind in (Kind.STAGE, Kind.MTP) else step + min(0, lowest)
+        closes.append(lowest < 0)
+    return closes[::-1]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 from workbench.errors import WorkbenchError
 from workbench.pattern.blocks import Block
 from workbench.pattern.model import Pattern
-from workbench.pattern.symbols import can_fuse
+from workbench.pattern.symbols import can_fuse, pair_up
+
+_LONGEST_PERIOD = 64  # blocks; longer repeats are not looked for, so that folding stays quick at any length
 
 
 def fuse_all(pattern: Pattern) -> Pattern:
@@ -17,8 +17,10 @@ def fuse_all(pattern: Pattern) -> Pattern:
     '[M-]M[*-][ME]|-/[*-]'
     """
     plain = pattern.unfused()
-    mtp = [_fused(plain.mtp.blocks)] * plain.mtp.depths if plain.mtp else None
-    return _assemble(pattern, [_fused(stage) for stage in plain.stages], mtp)
+    # "M/" has a separator and no MTP layers; what stands behind the main pattern is then kept as it is.
+    depths = [pair_up(str(plain.mtp))] * plain.mtp.depths if plain.mtp else []
+    tail = "".join(f"/{depth}" for depth in depths) or pattern.text[len(pattern.main) :]
+    return Pattern("|".join(map(pair_up, plain.main.split("|"))) + tail)
 
 
 def fuse_at(pattern: Pattern, sublayer: int) -> Pattern:
@@ -28,8 +30,11 @@ def fuse_at(pattern: Pattern, sublayer: int) -> Pattern:
     'M-[M-]'
     """
     first, second = _block_at(pattern, sublayer), _block_at(pattern, sublayer + 1)
-    if first.fused or second.fused:
-        raise WorkbenchError(f"sub-layers {sublayer} and {sublayer + 1}: one of them is in a fused block already")
+    if first == second:
+        raise WorkbenchError(f"sub-layers {sublayer} and {sublayer + 1} are one block already: {first}")
+    for block, place in ((first, sublayer), (second, sublayer + 1)):
+        if block.fused:
+            raise WorkbenchError(f"sub-layer {place} is in the fused block {block} already; unfuse that one first")
     if first.stage != second.stage:
         raise WorkbenchError(f"sub-layers {sublayer} and {sublayer + 1} are on different pipeline stages")
     if not can_fuse(first.symbols, second.symbols):
@@ -68,43 +73,30 @@ def compressed(pattern: Pattern) -> str:
 # ------------------------------------------------------------------------------------------------------
 
 
-def _fused(blocks: Sequence[Block]) -> str:
-    text, place = "", 0
-    while place < len(blocks):
-        pair = blocks[place : place + 2]
-        step = 2 if len(pair) == 2 and can_fuse(pair[0].symbols, pair[1].symbols) else 1
-        text += f"[{pair[0].symbols}{pair[1].symbols}]" if step == 2 else pair[0].symbols
-        place += step
-    return text
-
-
-def _assemble(pattern: Pattern, stages: Iterable[str], mtp: Sequence[str] | None) -> Pattern:
-    # "M/" has a separator and no MTP layers; what stands behind the main pattern is then kept as it is.
-    tail = "".join(f"/{depth}" for depth in mtp) if mtp else pattern.text[len(pattern.main) :]
-    return Pattern("|".join(stages) + tail)
-
-
 def _block_at(pattern: Pattern, sublayer: int) -> Block:
     if not 0 <= sublayer < len(pattern.sublayers):
-        raise WorkbenchError(f"there is no sub-layer {sublayer}: {pattern} has {len(pattern.sublayers)}")
+        count = len(pattern.sublayers)
+        known = f"it has {count}, numbered 0 to {count - 1}" if count else "it has none"
+        raise WorkbenchError(f"the main pattern has no sub-layer {sublayer}: {known}")
     return pattern.blocks[pattern.sublayers[sublayer].block]
 
 
 def _fold(items: list[str]) -> str:
-    """At every place, the repeat that saves most blocks; ties go to the shorter period."""
+    """At every place, the repeat that saves most blocks and makes nothing longer; ties go to the shorter period."""
     text, place = "", 0
     while place < len(items):
-        best_period, best_count = 1, 1
-        for period in range(1, (len(items) - place) // 2 + 1):
-            count = 1
-            unit = items[place : place + period]
+        best, taken, saved = items[place], 1, 0
+        for period in range(1, min(_LONGEST_PERIOD, (len(items) - place) // 2) + 1):
+            unit, count = items[place : place + period], 1
             while items[place + count * period : place + (count + 1) * period] == unit:
                 count += 1
-            if (count - 1) * period > (best_count - 1) * best_period:
-                best_period, best_count = period, count
-        unit_text = "".join(items[place : place + best_period])
-        # Two of a kind are as quick to read as "×2".
-        folded = f"({unit_text})×{best_count}" if best_period > 1 else f"{unit_text}×{best_count}"
-        text += folded if best_count > 2 or (best_period > 1 and best_count > 1) else unit_text * best_count
-        place += best_period * best_count
+            # Two of a kind are as quick to read as "×2".
+            if (count - 1) * period <= saved or (period == 1 and count == 2):
+                continue
+            plain = "".join(unit)
+            folded = f"({plain})×{count}" if period > 1 else f"{plain}×{count}"
+            if len(folded) <= len(plain) * count:
+                best, taken, saved = folded, count * period, (count - 1) * period
+        text += best
+        place += taken
     return text

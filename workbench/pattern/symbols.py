@@ -53,7 +53,7 @@ SYMBOLS: dict[str, Symbol] = {row.symbol: row for row in (
     Symbol("M", "mamba",     "Mamba-2",                    "Mamba",     SEQUENCE_MIXER, "recurrent",
            "norm.", "mixer.", "mamba_layer",  "#0072B2", "#0072B2", "m"),
     Symbol("G", "gdn",       "gated delta net",            "delta net", SEQUENCE_MIXER, "recurrent",
-           *_ATTENTION,     "gdn_layer",       "#1F7DB8", "#3A9BD9", "gKk"),
+           *_ATTENTION,     "gdn_layer",       "#1F7DB8", "#3A9BD9", "g"),
     Symbol("*", "attention", "self-attention",             "attention", SEQUENCE_MIXER, "attention",
            *_ATTENTION,     "attention_layer", "#C84E00", "#C84E00", "AaXx✱∗·"),
     Symbol("D", "dsa",       "DeepSeek sparse attention",  "DSA",       SEQUENCE_MIXER, "latent",
@@ -107,3 +107,18 @@ def can_fuse(first: str, second: str) -> bool:
     (True, False, False)
     """
     return first in SEQUENCE_MIXERS and second in CHANNEL_MIXERS
+
+
+def pair_up(symbols: str) -> str:
+    """A run of symbols with every adjacent legal pair in brackets, left to right.
+
+    >>> pair_up("M-M*-E")
+    '[M-]M[*-]E'
+    """
+    parts, place = [], 0
+    while place < len(symbols):
+        two = symbols[place : place + 2]
+        fuses = len(two) == 2 and can_fuse(two[0], two[1])
+        parts.append(f"[{two}]" if fuses else two[0])
+        place += 2 if fuses else 1
+    return "".join(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from itertools import groupby
 
 from workbench.pattern.symbols import SYMBOLS
 
@@ -43,11 +44,13 @@ def tokenize(text: str) -> tuple[Token, ...]:
     ['SYMBOL', 'OPEN', 'SYMBOL', 'SYMBOL', 'CLOSE']
     """
     tokens: list[Token] = []
-    for place, character in enumerate(text):
+    place = 0
+    for character, run in groupby(text):
         kind = Kind.SYMBOL if character in SYMBOLS else _SEPARATORS.get(character, Kind.UNKNOWN)
-        last = tokens[-1] if tokens else None
-        if kind is Kind.UNKNOWN and last is not None and last.kind is kind and last.text[0] == character:
-            tokens[-1] = Token(kind, last.text + character, last.start)
+        count = sum(1 for _ in run)
+        if kind is Kind.UNKNOWN:
+            tokens.append(Token(kind, character * count, place))
         else:
-            tokens.append(Token(kind, character, place))
+            tokens.extend(Token(kind, character, start) for start in range(place, place + count))
+        place += count
     return tuple(tokens)
