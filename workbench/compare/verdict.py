@@ -6,9 +6,9 @@ into a scene, `Verdict.to_json` / `Verdict.from_json` carry it between the two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from workbench.errors import WorkbenchError
 
@@ -82,6 +82,10 @@ class Verdict:
     environment: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
+    # How a notebook shows a verdict. The views set it (`workbench/__init__.py`), so that this package need not know
+    # them.
+    view: ClassVar[Callable[[Verdict], dict[str, str]] | None] = None
+
     @property
     def equivalent(self) -> bool:
         """True only when there are checks and every one of them ran and passed."""
@@ -111,6 +115,11 @@ class Verdict:
             )
         except (KeyError, TypeError) as error:
             raise WorkbenchError(f"not a verdict: {error}") from error
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        if Verdict.view is None:
+            return {"text/plain": repr(self)}
+        return Verdict.view(self)
 
 
 def _twin(data: Mapping[str, Any]) -> Twin:

@@ -1,0 +1,27 @@
+"""A document as the HTML of a notebook's output: elements only, no style, no script, pictures as images.
+
+JupyterLab takes inline SVG and style sheets out of untrusted notebooks; an `<img>` with its data inside stays. The
+picture brings its own light paper, so that it is right in a light and in a dark notebook.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+from workbench.render import html_parts
+from workbench.render.escape import markup
+from workbench.render.scene import Document, Part, Strip
+from workbench.render.strip import svg
+
+
+def render(document: Document) -> str:
+    """The document's parts as HTML; its title is left out, for the cell above says it."""
+    return f"<div>{''.join(map(_part, document.parts))}</div>"
+
+
+def _part(part: Part) -> str:
+    if isinstance(part, Strip):
+        data = b64encode(svg(part, "light", ground=True).encode()).decode()
+        alternative = markup(f"{part.title}: {part.description}")
+        return f'<p><img src="data:image/svg+xml;base64,{data}" alt="{alternative}"></p>'
+    return html_parts.render(part, level=4, bare=True)

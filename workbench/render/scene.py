@@ -84,30 +84,6 @@ class Column:
     code: bool = False
 
 
-Cell = str | Status
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of cells, one a column. `caption` says what the table shows; every table has one."""
-
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    caption: str
-
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            assert len(row) == len(self.columns), f"{len(row)} cells for {len(self.columns)} columns: {row}"
-
-
-@dataclass(frozen=True)
-class Code:
-    """Text in the typewriter face, its line ends kept. `label` says what it is."""
-
-    text: str
-    label: str = ""
-
-
 @dataclass(frozen=True)
 class StripCell:
     """One sub-layer: its symbol, its number, and its colour on a light and on a dark background.
@@ -129,6 +105,30 @@ class StripGroup:
 
     cells: tuple[StripCell, ...]
     fused: bool = False
+
+
+Cell = str | Status | StripGroup
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells, one a column. `caption` says what the table shows; every table has one."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            assert len(row) == len(self.columns), f"{len(row)} cells for {len(self.columns)} columns: {row}"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text in the typewriter face, its line ends kept. `label` says what it is."""
+
+    text: str
+    label: str = ""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from workbench.render.text_table import status_text, table_lines, wrapped
 WIDTH = 100  # columns where no terminal says otherwise
 _NARROWEST = 40
 _INDENT = "  "
+_HARD_SPACE = "\u00a0"
 
 
 def render(document: Document, width: int = WIDTH, unfold: bool = False) -> str:
@@ -56,7 +57,7 @@ def _lines(part: Part, width: int, unfold: bool) -> list[str]:
         case Notes():
             return _notes(part, width)
         case Facts():
-            return wrapped(one_line(" · ".join(f"{fact.value} {fact.label}" for fact in part.entries)), width)
+            return _phrases([f"{fact.value} {fact.label}" for fact in part.entries], width)
         case Table():
             return [*wrapped(one_line(part.caption), width), *_indented(table_lines(part, width - len(_INDENT)))]
         case Status():
@@ -66,13 +67,19 @@ def _lines(part: Part, width: int, unfold: bool) -> list[str]:
         case Strip():
             return _indented(strip_lines(part, width - len(_INDENT)))
         case Legend():
-            return wrapped(one_line(" · ".join(f"{entry.cell.symbol} {entry.text}" for entry in part.entries)), width)
+            return _phrases([f"{entry.cell.symbol} {entry.text}" for entry in part.entries], width)
         case Details():
             return _details(part, width, unfold)
         case Section():
             return _section(part, width, unfold)
         case SideBySide():
             return render_parts(part.sections, width, unfold)
+
+
+def _phrases(phrases: Iterable[str], width: int) -> list[str]:
+    """Phrases in a row; a line ends between two of them, not inside one."""
+    joined = " · ".join(one_line(phrase).replace(" ", _HARD_SPACE) for phrase in phrases)
+    return [line.replace(_HARD_SPACE, " ") for line in wrapped(joined, width)]
 
 
 def _indented(lines: Iterable[str]) -> list[str]:

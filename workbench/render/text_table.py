@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workbench.render.escape import columns, one_line
-from workbench.render.scene import Align, Cell, Status, Table
+from workbench.render.scene import Align, Cell, Status, StripGroup, Table
 
 MARKS = {"pass": "✓", "fail": "✗", "not-run": "–"}
 
@@ -59,6 +59,9 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def _cell(cell: Cell) -> str:
+    if isinstance(cell, StripGroup):
+        symbols = "".join(entry.symbol for entry in cell.cells)
+        return one_line(f"[{symbols}]" if cell.fused else symbols)
     return one_line(status_text(cell) if isinstance(cell, Status) else cell)
 
 
@@ -92,10 +95,12 @@ def _pad(text: str, width: int, align: Align) -> str:
 
 
 def _cut(word: str, width: int) -> int:
-    """How many characters of the word fill a line; at least one, so that wrapping ends."""
-    used = 0
+    """How many characters of the word go on a line: at least one, and up to a "." or "/" where one is near its end."""
+    used, cut = 0, len(word)
     for place, character in enumerate(word):
         used += columns(character)
         if used > width:
-            return max(place, 1)
-    return len(word)
+            cut = max(place, 1)
+            break
+    natural = max(word.rfind(mark, 0, cut) for mark in "./_") + 1
+    return natural if natural > cut // 2 else cut

@@ -7,7 +7,7 @@ from workbench.pattern.diagnostics import Diagnostic
 from workbench.pattern.model import Pattern
 from workbench.pattern.rewrites import compressed
 from workbench.pattern.symbols import SEQUENCE_MIXER, SYMBOLS, symbol_of
-from workbench.render import scene, text
+from workbench.render import notebook, scene, text
 from workbench.views.numbers import count, counted, noun
 
 _FOLDED_FROM = 4  # unfused-pair warnings that are said in one line
@@ -117,15 +117,15 @@ def _block_table(blocks: tuple[Block, ...], caption: str) -> scene.Table:
     columns = [
         scene.Column("block", "right"),
         scene.Column("layer_number", "right"),
-        scene.Column("symbols", code=True),
+        scene.Column("symbols"),
         scene.Column("kind"),
         scene.Column("sub-layers", "right"),
     ]
-    rows = [
+    rows: list[list[scene.Cell]] = [
         [
             str(block.index),
             str(block.sublayers[0] + 1),
-            str(block),
+            _group(block),
             " + ".join(layer.name for layer in block.layers),
             "–".join(map(str, block.sublayers)),
         ]

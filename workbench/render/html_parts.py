@@ -1,0 +1,161 @@
+"""Every part of a scene as an HTML element. Classes are those of `assets/report.css`; every text is escaped."""
+
+from __future__ import annotations
+
+from workbench.render.escape import markup
+from workbench.render.scene import (
+    Banner,
+    Cell,
+    Code,
+    Column,
+    Details,
+    Facts,
+    Legend,
+    Note,
+    Notes,
+    Paragraph,
+    Part,
+    Section,
+    SideBySide,
+    Status,
+    Strip,
+    StripGroup,
+    Table,
+)
+from workbench.render.strip import cell_svg, svg
+
+# A tick, a cross and a bar: shapes that differ, beside the word and the colour.
+_SHAPES = {
+    "pass": '<path d="M3.5 8.5l3 3 6-7"/>',
+    "fail": '<path d="M4 4l8 8M12 4l-8 8"/>',
+    "not-run": '<path d="M3.5 8h9"/>',
+}
+_MARKS = {"pass": "✓", "fail": "✗", "not-run": "–"}
+_HALF = 520  # units before a strip is wrapped in one of two columns
+
+
+def render(part: Part, level: int, bare: bool = False, half: bool = False) -> str:
+    """The element of a part. `level` is that of the next heading, `bare` leaves drawings out, `half` is half a page wide."""
+    match part:
+        case Banner():
+            return f'<p class="banner {part.status.outcome}">{chip(part.status, bare)} <span>{markup(part.text)}</span></p>'
+        case Paragraph():
+            return f"<p>{markup(part.text)}</p>"
+        case Notes():
+            return f'<ul class="notes">{"".join(map(_note, part.entries))}</ul>'
+        case Facts():
+            return _facts(part, bare)
+        case Table():
+            return _table(part, bare)
+        case Status():
+            return chip(part, bare)
+        case Code():
+            label = f"<figcaption>{markup(part.label)}</figcaption>" if part.label else ""
+            return f'<figure class="code">{label}<pre><code>{markup(part.text)}</code></pre></figure>'
+        case Strip():
+            return f'<div class="drawing">{svg(part, "adaptive", _HALF) if half else svg(part, "adaptive")}</div>'
+        case Legend():
+            return _legend(part, bare)
+        case Details():
+            inner = "".join(render(entry, level, bare, half) for entry in part.parts)
+            opened = " open" if part.open else ""
+            return f"<details{opened}><summary>{markup(part.summary)}</summary>{inner}</details>"
+        case Section():
+            return section(part, level, bare, half)
+        case SideBySide():
+            inner = "".join(section(entry, level, bare, half=True) for entry in part.sections)
+            return f'<div class="side">{inner}</div>'
+
+
+def section(part: Section, level: int, bare: bool = False, half: bool = False, name: str = "") -> str:
+    """A section under a heading; `name` is the target of a link to it."""
+    level = min(level, 6)
+    title = f"<code>{markup(part.title)}</code>" if part.code else markup(part.title)
+    inner = "".join(render(entry, level + 1, bare, half) for entry in part.parts)
+    target = f' id="{markup(name)}"' if name else ""
+    return f"<section{target}><h{level}>{title}</h{level}>{inner}</section>"
+
+
+def chip(status: Status, bare: bool = False) -> str:
+    """A status as a word with a shape."""
+    if bare:
+        return f"<b>{_MARKS[status.outcome]} {markup(status.text)}</b>"
+    shape = f'<svg aria-hidden="true" viewBox="0 0 16 16">{_SHAPES[status.outcome]}</svg>'
+    return f'<span class="chip {status.outcome}">{shape}{markup(status.text)}</span>'
+
+
+# ------------------------------------------------------------------------------------------------------
+
+
+def _facts(facts: Facts, bare: bool) -> str:
+    if bare:
+        said = (f"<b>{markup(fact.value)}</b> {markup(fact.label)}" for fact in facts.entries)
+        return f"<p>{' · '.join(said)}</p>"
+    entries = (f"<li><b>{markup(fact.value)}</b> <span>{markup(fact.label)}</span></li>" for fact in facts.entries)
+    return f'<ul class="facts">{"".join(entries)}</ul>'
+
+
+def _legend(legend: Legend, bare: bool) -> str:
+    if bare:
+        said = (f"<code>{markup(entry.cell.symbol)}</code> {markup(entry.text)}" for entry in legend.entries)
+        return f"<p>{' · '.join(said)}</p>"
+    entries = (
+        f'<li>{cell_svg(entry.cell)}<span><span class="unseen">{markup(entry.cell.symbol)} </span>{markup(entry.text)}</span></li>'
+        for entry in legend.entries
+    )
+    return f'<ul class="legend">{"".join(entries)}</ul>'
+
+
+def _note(note: Note) -> str:
+    code = f'<code class="tag">{markup(note.code)}</code> ' if note.code else ""
+    hint = f'<span class="hint">{markup(note.hint)}</span>' if note.hint else ""
+    return f"<li>{code}<span>{markup(note.text)}</span>{hint}</li>"
+
+
+def _table(table: Table, bare: bool) -> str:
+    head = "".join(f'<th scope="col"{_class(column)}>{markup(column.label)}</th>' for column in table.columns)
+    rows = "".join(
+        f"<tr>{''.join(_cell(cell, column, bare) for cell, column in zip(row, table.columns, strict=True))}</tr>"
+        for row in table.rows
+    )
+    inner = (
+        f"<table><caption>{markup(table.caption)}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    )
+    # A table wider than the page scrolls by itself; the keyboard can reach it.
+    return (
+        inner
+        if bare
+        else f'<div class="table" role="group" tabindex="0" aria-label="{markup(table.caption)}">{inner}</div>'
+    )
+
+
+def _cell(cell: Cell, column: Column, bare: bool) -> str:
+    if isinstance(cell, Status):
+        return f"<td{_class(column)}>{chip(cell, bare)}</td>"
+    if isinstance(cell, StripGroup):
+        return f"<td{_class(column)}>{_group(cell, bare)}</td>"
+    text = markup(cell)
+    return (
+        f"<td{_class(column)}><code>{_breakable(text)}</code></td>"
+        if column.code
+        else f"<td{_class(column)}>{text}</td>"
+    )
+
+
+def _group(group: StripGroup, bare: bool) -> str:
+    """A block's cells, and for those who cannot see them (or who copy the table) its text."""
+    symbols = "".join(cell.symbol for cell in group.cells)
+    text = markup(f"[{symbols}]" if group.fused else symbols)
+    if bare:
+        return f"<code>{text}</code>"
+    drawn = "".join(cell_svg(cell) for cell in group.cells)
+    return f'<span class="block{" fused" if group.fused else ""}">{drawn}</span><span class="unseen">{text}</span>'
+
+
+def _breakable(text: str) -> str:
+    """A long dotted name may be broken after a dot."""
+    return text.replace(".", ".<wbr>") if len(text) > 24 else text
+
+
+def _class(column: Column) -> str:
+    return ' class="right"' if column.align == "right" else ""

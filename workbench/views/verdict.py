@@ -1,0 +1,181 @@
+"""A verdict as a scene: the answer, the twins, every check, what differs, and what the answer was obtained with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from workbench.compare.verdict import Check, Twin, Verdict
+from workbench.errors import WorkbenchError
+from workbench.pattern.model import Pattern
+from workbench.render import notebook, scene, text
+from workbench.render.text_table import status_text
+from workbench.views import pattern as pattern_view
+from workbench.views.differences import difference_sections
+from workbench.views.numbers import count, counted, duration, measure, noun
+
+_PLACES = ("left", "right")
+_MANY = 12  # values of one group from which they are folded
+
+
+def document(verdict: Verdict) -> scene.Document:
+    """The whole verdict; differences only where there are some."""
+    left, right = (_twin(twin, place) for twin, place in zip((verdict.left, verdict.right), _PLACES, strict=True))
+    parts: list[scene.Part] = [
+        banner(verdict),
+        scene.Section("The twins", (scene.SideBySide((left, right)),)),
+        scene.Section("Checks", (checks_table(verdict), _questions(verdict))),
+    ]
+    if verdict.failed:
+        parts.append(scene.Section("What is not the same", difference_sections(verdict.failed)))
+    if verdict.environment:
+        parts.append(scene.Section("Obtained with", _environment(verdict.environment)))
+    if verdict.seconds:
+        parts.append(scene.Section("Time", (_time(verdict.seconds),)))
+    return scene.Document("Verdict on the twins", tuple(parts), kind="Equivalence")
+
+
+def banner(verdict: Verdict) -> scene.Banner:
+    """EQUIVALENT or NOT EQUIVALENT, and how many checks say so."""
+    passed = sum(check.passed is True for check in verdict.checks)
+    said = f"{count(passed)} of {counted(len(verdict.checks), 'check')} passed"
+    if not verdict.checks:
+        said = "no check was run"
+    if verdict.equivalent:
+        return scene.Banner(scene.Status("pass", "EQUIVALENT"), ", ".join(filter(None, (said, _precision(verdict)))))
+    failed = [check.name for check in verdict.checks if check.passed is False]
+    not_run = [check.name for check in verdict.checks if check.passed is None]
+    more = [f"{word}: {', '.join(names)}" for word, names in (("failed", failed), ("not run", not_run)) if names]
+    return scene.Banner(scene.Status("fail", "NOT EQUIVALENT"), "; ".join([said, *more]))
+
+
+def headline(verdict: Verdict) -> str:
+    """The banner as one line of text."""
+    shown = banner(verdict)
+    return f"{status_text(shown.status)}: {shown.text}"
+
+
+def check_line(check: Check) -> str:
+    """One check as one line of text, for those who watch it run."""
+    return f"{status_text(_status(check)):<9}  {check.name}: {check.summary} ({duration(check.seconds)})"
+
+
+def checks_table(verdict: Verdict) -> scene.Table:
+    """One row a check: outcome, name, what was measured, time."""
+    columns = (
+        scene.Column("outcome"),
+        scene.Column("check"),
+        scene.Column("measured"),
+        scene.Column("time", "right"),
+    )
+    rows = tuple((_status(check), check.name, check.summary, duration(check.seconds)) for check in verdict.checks)
+    return scene.Table(columns, rows, "Every check, in the order it ran. A check that could not run is not a pass.")
+
+
+def mimebundle(verdict: Verdict) -> dict[str, str]:
+    """What a notebook shows for a verdict."""
+    strips = tuple(part for twin in (verdict.left, verdict.right) for part in _strip(twin))
+    shown = scene.Document("Verdict on the twins", (banner(verdict), *strips, checks_table(verdict)))
+    return {"text/plain": text.render(shown).rstrip("\n"), "text/html": notebook.render(shown)}
+
+
+# ------------------------------------------------------------------------------------------------------
+
+
+def _status(check: Check) -> scene.Status:
+    outcome: scene.Outcome = "not-run" if check.passed is None else "pass" if check.passed else "fail"
+    return scene.Status(outcome)
+
+
+def _precision(verdict: Verdict) -> str:
+    """ "bitwise" only when the environment says that nothing was tolerated."""
+    tolerances = verdict.environment.get("tolerances", verdict.environment)
+    if not isinstance(tolerances, Mapping) or "atol" not in tolerances or "rtol" not in tolerances:
+        return ""
+    absolute, relative = tolerances["atol"], tolerances["rtol"]
+    if absolute == 0 and relative == 0:
+        return "bitwise"
+    return f"within a tolerance of {measure(absolute)} absolute, {measure(relative)} relative"
+
+
+def _twin(twin: Twin, place: str) -> scene.Section:
+    counts = (
+        (twin.blocks, "block"),
+        (twin.sublayers, "sub-layer"),
+        (twin.fused, "fused pair"),
+        (twin.parameters, "parameter"),
+    )
+    parts: list[scene.Part] = [
+        scene.Facts(tuple(scene.Fact(count(number), noun(number, word)) for number, word in counts)),
+        scene.Code(twin.pattern),
+        *_strip(twin),
+    ]
+    if twin.modules:
+        columns = (scene.Column("name", code=True), scene.Column("module", code=True))
+        table = scene.Table(columns, twin.modules, "The modules that were really built, one row a block.")
+        parts.append(scene.Details(f"{counted(len(twin.modules), 'built module')}", (table,)))
+    return scene.Section(f"{place.capitalize()} twin", tuple(parts))
+
+
+def _strip(twin: Twin) -> tuple[scene.Part, ...]:
+    """The twin's cells; a verdict that was read from a file may hold a pattern that is none."""
+    try:
+        return (pattern_view.strip(Pattern(twin.pattern)),)
+    except WorkbenchError:
+        return ()
+
+
+def _questions(verdict: Verdict) -> scene.Details:
+    columns = (scene.Column("check"), scene.Column("question"))
+    rows = tuple((check.name, check.question) for check in verdict.checks)
+    return scene.Details("What each check asks", (scene.Table(columns, rows, "The question behind every check."),))
+
+
+def _environment(environment: Mapping[str, Any]) -> tuple[scene.Part, ...]:
+    """One table of everything, a group of many values apart and folded."""
+    rows: list[tuple[str, str, str]] = []
+    folded: list[scene.Part] = []
+    for name, value in environment.items():
+        values = _flat(value) if isinstance(value, Mapping) else {"": value}
+        shown = [(_words(entry), _value(found)) for entry, found in values.items()]
+        if len(shown) > _MANY:
+            columns = (scene.Column("name"), scene.Column("value", code=True))
+            table = scene.Table(columns, tuple(shown), f"Every value of {_words(name)}.")
+            folded.append(scene.Details(f"{_words(name)}: {counted(len(shown), 'value')}", (table,)))
+        elif isinstance(value, Mapping):
+            # The group's name stands once, before its first value.
+            rows += [("" if number else _words(name), *row) for number, row in enumerate(shown)]
+        else:
+            rows.append((_words(name), "", shown[0][1]))
+    columns3 = (scene.Column("what"), scene.Column("name"), scene.Column("value", code=True))
+    caption = "What the answer was obtained with: the same again gives the same verdict."
+    return (scene.Table(columns3, tuple(rows), caption), *folded)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found.update(_flat(value, f"{prefix}{name} · "))
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_value, value)) or "none"
+    # A seed or a size is a name as much as a number: no separators, so that it can be copied into a command.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else measure(value)
+
+
+def _words(name: str) -> str:
+    return str(name).replace("_", " ")
+
+
+def _time(seconds: Mapping[str, float]) -> scene.Table:
+    rows = tuple((_words(name), duration(spent)) for name, spent in seconds.items())
+    return scene.Table((scene.Column("part"), scene.Column("time", "right")), rows, "Where the time went.")
+
+
+Verdict.view = mimebundle
