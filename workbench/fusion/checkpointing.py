@@ -22,6 +22,7 @@ from megatron.core.dist_checkpointing.dict_utils import nested_values
 from megatron.core.dist_checkpointing.mapping import ShardedTensor, ShardedTensorFactory
 from megatron.core.optimizer.optimizer import MegatronOptimizer
 from torch import nn
+from torch.distributed.checkpoint import CheckpointException
 
 from workbench.checkpoint.mismatch import check_names
 from workbench.errors import WorkbenchError
@@ -29,8 +30,12 @@ from workbench.fusion import optimizer_states, runtime
 from workbench.fusion.cpu_platform import cuda_literals_on_cpu
 from workbench.fusion.model import pattern_of
 from workbench.fusion.names import unwrapped
+from workbench.fusion.noise import hushed
 
-Optimizer = MegatronOptimizer | torch.optim.Optimizer
+type Optimizer = MegatronOptimizer | torch.optim.Optimizer
+
+# What reading a damaged checkpoint raises; torch's own is a BaseException.
+_READ_ERRORS = (CheckpointingException, CheckpointException, OSError, RuntimeError, EOFError, ValueError, KeyError)
 
 # The version that Megatron-LM writes; its loaders look at it to know how qkv weights are laid out.
 _VERSION = 3.0
@@ -74,7 +79,7 @@ def save_checkpoint(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     dist.barrier()
-    with cuda_literals_on_cpu():
+    with cuda_literals_on_cpu(), hushed():
         dist_checkpointing.save(state, str(partial), validate_access_integrity=True)
     dist.barrier()
     if dist.get_rank() == 0:
@@ -102,15 +107,22 @@ def load_checkpoint(
     if optimizer is not None and not any(name.startswith(optimizer_states.PREFIX) for name in stored):
         raise WorkbenchError(f"{path} holds no optimizer state: load it without an optimizer")
     state = _sharded_state(chunks, optimizer, loading=True)
+    lacking = sorted(_global_shapes(state).keys() - stored.keys())
+    if lacking:
+        raise WorkbenchError(
+            f"{path} lacks {len(lacking)} optimizer state(s) of this optimizer, such as {lacking[0]}: it was saved before the "
+            "first step, or with another optimizer or precision"
+        )
     try:
-        with cuda_literals_on_cpu():
+        with cuda_literals_on_cpu(), hushed():
             loaded = dist_checkpointing.load(state, str(path))
-    except (CheckpointingException, OSError, RuntimeError, EOFError) as error:
+    except _READ_ERRORS as error:
         raise WorkbenchError(f"{path} cannot be read: {_first_line(error)}") from error
     for number, chunk in enumerate(chunks):
         unwrapped(chunk).load_state_dict(loaded[_model_key(number, chunks)], strict=True)
     if optimizer is not None:
-        optimizer_states.load(optimizer, loaded["optimizer"])
+        with hushed():
+            optimizer_states.load(optimizer, loaded["optimizer"])
     ours = loaded.get("workbench", {})
     return Loaded(int(loaded.get("iteration", 0)), ours.get("extra", {}))
 
@@ -121,8 +133,9 @@ def stored_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
     if not path.is_dir():
         raise WorkbenchError(f"{path} is not a folder: a torch_dist checkpoint is a folder with a metadata.json")
     try:
-        entries = dist_checkpointing.load_tensors_metadata(str(path))
-    except (CheckpointingException, OSError, RuntimeError, EOFError, ValueError) as error:
+        with hushed():
+            entries = dist_checkpointing.load_tensors_metadata(str(path))
+    except _READ_ERRORS as error:
         raise WorkbenchError(f"{path} is no readable torch_dist checkpoint: {_first_line(error)}") from error
     return {name: tuple(entry.global_shape) for name, entry in entries.items()}
 
@@ -130,26 +143,29 @@ def stored_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
 def stored_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     """Stored key → whole tensor, on the CPU; for checkpoints that fit in memory."""
     path = Path(path)
-    stored_shapes(path)
+    names = stored_shapes(path)
     try:
-        return dict(dist_checkpointing.load_plain_tensors(str(path)))
-    except (CheckpointingException, OSError, RuntimeError, EOFError) as error:
+        with hushed():
+            everything = dist_checkpointing.load_plain_tensors(str(path))
+        # It also holds what the writer stored beside tensors.
+        return {name: everything[name] for name in names}
+    except _READ_ERRORS as error:
         raise WorkbenchError(f"{path} cannot be read: {_first_line(error)}") from error
 
 
 # ------------------------------------------------------------------------------------------------------
 
 
-def _chunks(model: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:
+def _chunks(model: nn.Module | Sequence[nn.Module]) -> list[Any]:
     return [model] if isinstance(model, nn.Module) else list(model)
 
 
-def _model_key(number: int, chunks: list[nn.Module]) -> str:
+def _model_key(number: int, chunks: list[Any]) -> str:
     # Megatron-LM's convention: "model", or "model0", "model1", … for virtual pipeline stages.
     return "model" if len(chunks) == 1 else f"model{number}"
 
 
-def _sharded_state(chunks: list[nn.Module], optimizer: Optimizer | None, *, loading: bool) -> dict[str, Any]:
+def _sharded_state(chunks: list[Any], optimizer: Optimizer | None, *, loading: bool) -> dict[str, Any]:
     metadata = {
         "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
         # Optimizer state by model key: independent of how many ranks share it.

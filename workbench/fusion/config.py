@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from workbench.arch.sizes import ModelSizes
 from workbench.errors import WorkbenchError
 from workbench.fusion import runtime
+from workbench.fusion.noise import hushed
 from workbench.pattern.model import Pattern
 from workbench.pattern.symbols import symbol_of
 
@@ -104,7 +105,8 @@ def transformer_config(
         **overrides,
     }
     try:
-        return (MLATransformerConfig if latent else TransformerConfig)(**values)
+        with hushed():
+            return (MLATransformerConfig if latent else TransformerConfig)(**values)
     except (ValueError, AssertionError, TypeError) as error:
         raise WorkbenchError(f"megatron rejects these sizes for {pattern}: {error}") from error
 

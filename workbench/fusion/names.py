@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 
@@ -10,7 +11,7 @@ from workbench.checkpoint.names import local_to_canonical, sublayer_name
 from workbench.fusion.stack import FusedHybridStack, stacks
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> Any:
     """The model inside its wrappers (`DistributedDataParallel`, `Float16Module`), or the model itself."""
     while isinstance(inner := getattr(model, "module", None), nn.Module):
         model = inner

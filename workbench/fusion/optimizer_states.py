@@ -7,6 +7,8 @@ its upstream line. A plain `torch.optim.Adam` is stored in the same layout.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 from megatron.core.optimizer.optimizer import ChainedOptimizer, MegatronOptimizer
 
 from workbench.errors import WorkbenchError
+from workbench.fusion.cpu_platform import cuda_literals_on_cpu
 
 PREFIX = "optimizer."
 
@@ -39,10 +42,13 @@ def sharded(optimizer: Any, model_state: dict[str, Any], metadata: dict[str, Any
 
 def load(optimizer: Any, state: dict[str, Any]) -> None:
     """Load what `sharded` described and `dist_checkpointing.load` filled."""
-    from workbench.fusion.cpu_platform import cuda_literals_on_cpu
-
     if isinstance(optimizer, MegatronOptimizer):
-        with cuda_literals_on_cpu(), torch.no_grad():
+        with ExitStack() as around:
+            around.enter_context(cuda_literals_on_cpu())
+            around.enter_context(torch.no_grad())
+            for inner in inner_optimizers(optimizer):
+                if isinstance(inner, DistributedOptimizer):
+                    around.enter_context(_without_step(inner))
             optimizer.load_state_dict(state)
         for inner in inner_optimizers(optimizer):
             _own_steps(inner.optimizer)
@@ -56,6 +62,22 @@ def load(optimizer: Any, state: dict[str, Any]) -> None:
 def inner_optimizers(optimizer: MegatronOptimizer) -> list[MegatronOptimizer]:
     """The optimizers of a chain (megatron makes one a parameter kind), or the only one."""
     return list(optimizer.chained_optimizers) if isinstance(optimizer, ChainedOptimizer) else [optimizer]
+
+
+@contextmanager
+def _without_step(optimizer: Any) -> Iterator[None]:
+    """Inside, this optimizer's load takes no step from a parameter's tensors: torch's Adam holds one there, a checkpoint
+    keeps it once for all, and distrib_optimizer.py:1223 looks it up among the former.
+    """
+
+    def set_states(parameter: Any, tensors: dict[str, Any]) -> None:
+        type(optimizer)._set_main_param_and_optimizer_states(optimizer, parameter, {**tensors, "step": None})
+
+    optimizer._set_main_param_and_optimizer_states = set_states
+    try:
+        yield
+    finally:
+        del optimizer._set_main_param_and_optimizer_states
 
 
 def _own_steps(optimizer: torch.optim.Optimizer) -> None:

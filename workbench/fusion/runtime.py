@@ -17,8 +17,10 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 from megatron.core.process_groups_config import ProcessGroupCollection
 from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
+from megatron.core.transformer.experimental_attention_variant.dsa import DSAIndexerLossAutoScaler
 from megatron.core.transformer.moe.moe_logging import destroy_moe_metrics_tracker
-from megatron.core.transformer.multi_token_prediction import MTPLossLoggingHelper
+from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
+from megatron.core.transformer.multi_token_prediction import MTPLossAutoScaler, MTPLossLoggingHelper
 
 from workbench.errors import WorkbenchError
 from workbench.fusion import cpu_platform
@@ -60,6 +62,14 @@ def require() -> Runtime:
     if _runtime is None:
         raise WorkbenchError("the runtime is not started: call workbench.fusion.runtime.start() first")
     return _runtime
+
+
+def require_single_process() -> Runtime:
+    """Start or return a runtime of one process; `WorkbenchError` under torchrun with several."""
+    running = _runtime or start()
+    if running.world_size != 1:
+        raise WorkbenchError(f"this runs in one process, not in {running.world_size}: start it without torchrun")
+    return running
 
 
 def start(
@@ -141,12 +151,17 @@ def seed(value: int) -> None:
 
 
 def forget_models() -> None:
-    """Clear megatron's module-level statistics, which are sized by the first model of a process and reject a larger second.
+    """Clear what megatron keeps at module level from one model to the next, and from one step to the next.
 
-    `megatron/core/transformer/moe/moe_logging.py` and `MTPLossLoggingHelper` keep per-layer trackers between models.
+    Its per-layer trackers are sized by the first model of a process and reject a larger second
+    (`transformer/moe/moe_logging.py`, `MTPLossLoggingHelper`). The scales of auxiliary losses are tensors whose shape
+    depends on who set them first, a bare backward or a schedule, and the other then fails (`moe/moe_utils.py:334`).
     """
     destroy_moe_metrics_tracker()
     MTPLossLoggingHelper.tracker.clear()
+    MoEAuxLossAutoScaler.main_loss_backward_scale = None
+    DSAIndexerLossAutoScaler.main_loss_backward_scale = None
+    MTPLossAutoScaler.main_loss_backward_scale = torch.tensor(1.0)
 
 
 def _join_or_make_process_group() -> None:

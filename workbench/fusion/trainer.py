@@ -22,17 +22,18 @@ from torch import Tensor, nn
 from workbench.fusion.cpu_platform import cuda_literals_on_cpu
 from workbench.fusion.model import forward_tokens
 from workbench.fusion.names import canonical_parameters
+from workbench.fusion.noise import hushed
 
 
 @dataclass
 class Trainer:
     """A wrapped model (one chunk a virtual pipeline stage) and its optimizer."""
 
-    chunks: list[nn.Module]
+    chunks: list[Any]
     optimizer: MegatronOptimizer
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> Any:
         """The only chunk; megatron's wrappers are still around it."""
         if len(self.chunks) != 1:
             raise AssertionError(f"{len(self.chunks)} virtual stages: use .chunks")
@@ -60,7 +61,7 @@ def make_trainer(
     bf16 models get fp32 master weights and fp32 gradient accumulation, as Megatron-LM trains them. `clip_grad` is the
     largest global gradient norm.
     """
-    chunks = [models] if isinstance(models, nn.Module) else list(models)
+    chunks: list[Any] = [models] if isinstance(models, nn.Module) else list(models)
     bf16 = chunks[0].config.bf16
     ddp = DistributedDataParallelConfig(use_distributed_optimizer=distributed_optimizer, grad_reduce_in_fp32=True)
     wrapped: list[nn.Module] = []
@@ -76,7 +77,7 @@ def make_trainer(
         params_dtype=chunks[0].config.params_dtype,
         use_distributed_optimizer=distributed_optimizer,
     )
-    with cuda_literals_on_cpu():
+    with cuda_literals_on_cpu(), hushed():
         optimizer = get_megatron_optimizer(settings, wrapped)
     chunks[0].config.finalize_model_grads_func = _finalize
     chunks[0].config.grad_scale_func = optimizer.scale_loss
@@ -86,7 +87,7 @@ def make_trainer(
 def train_step(trainer: Trainer, tokens: Tensor | Sequence[Tensor]) -> StepResult:
     """One optimizer step on a batch [b, s + 1] of token ids, or on several micro-batches of that shape."""
     loss = accumulate_gradients(trainer, tokens)
-    with cuda_literals_on_cpu():
+    with cuda_literals_on_cpu(), hushed():
         _, grad_norm, _ = trainer.optimizer.step()
     return StepResult(loss, float(grad_norm))
 
@@ -96,7 +97,7 @@ def accumulate_gradients(trainer: Trainer, tokens: Tensor | Sequence[Tensor]) ->
     batches = [tokens] if isinstance(tokens, Tensor) else list(tokens)
     for chunk in trainer.chunks:
         chunk.zero_grad_buffer()
-    with cuda_literals_on_cpu():
+    with cuda_literals_on_cpu(), hushed():
         trainer.optimizer.zero_grad()
     data: list[Iterator[Tensor]] = [iter(batches) for _ in trainer.chunks]
     losses = get_forward_backward_func()(
@@ -167,5 +168,5 @@ def _mean_loss(output: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def _finalize(*arguments: Any, **options: Any) -> None:
-    with cuda_literals_on_cpu():
+    with cuda_literals_on_cpu(), hushed():
         finalize_model_grads(*arguments, **options)

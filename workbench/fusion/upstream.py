@@ -28,6 +28,7 @@ from typing import Any
 import torch
 
 from workbench.errors import WorkbenchError
+from workbench.fusion.noise import hush_loggers
 from workbench.kernels import facades
 
 # The modules that bind the kernels when they are imported, and the flag that tells whether they found them.
@@ -126,8 +127,10 @@ def _import_for_cpu() -> None:
         # The rest of what a hybrid model touches, so that nothing of it is compiled later either.
         importlib.import_module("megatron.core.models.hybrid.hybrid_model")
         importlib.import_module("megatron.core.optimizer")
+        importlib.import_module("megatron.core.models.mimo.optimizer")
 
 
+hush_loggers()
 with _quiet():
     if has_cuda():
         importlib.import_module("megatron.core")

@@ -1,0 +1,251 @@
+"""The kernels under the names and signatures that megatron-core imports from mamba-ssm, causal-conv1d and FLA.
+
+What a caller may ask of the originals and cannot have here is an error that names the argument; nothing is ignored.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from workbench.errors import WorkbenchError
+from workbench.kernels.conv import causal_conv, last_tokens
+from workbench.kernels.delta import gated_delta_chunked
+from workbench.kernels.norm import RMSNormGated, l2norm
+from workbench.kernels.segments import bounds_from_lengths, each_sequence
+from workbench.kernels.ssd import ssd_chunked
+
+__all__ = [
+    "RMSNormGated",
+    "causal_conv1d_fn",
+    "causal_conv1d_varlen_states",
+    "chunk_gated_delta_rule",
+    "fla_causal_conv1d",
+    "l2norm",
+    "mamba_chunk_scan_combined",
+    "mamba_split_conv1d_scan_combined",
+]
+
+_NO_LIMIT = (0.0, float("inf"))
+
+
+def causal_conv1d_fn(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    seq_idx: Tensor | None = None,
+    initial_states: Tensor | None = None,
+    return_final_states: bool = False,
+    final_states_out: Tensor | None = None,
+    activation: str | None = None,
+) -> Any:
+    """`causal_conv1d.causal_conv1d_fn`: `x` [b, d, l], `weight` [d, w], `seq_idx` [b, l] → [b, d, l]."""
+    _refuse("causal_conv1d_fn", final_states_out=final_states_out)
+    if seq_idx is not None:
+        if initial_states is not None or return_final_states:
+            raise WorkbenchError("causal_conv1d_fn: packed sequences (seq_idx) carry no states; leave them out")
+        return each_sequence(
+            lambda row, start, end: causal_conv(x[row : row + 1, :, start:end], weight, bias, activation=activation),
+            seq_idx,
+            dim=2,
+        )
+    y = causal_conv(x, weight, bias, activation=activation, before=initial_states)
+    return (y, last_tokens(x, weight.shape[1] - 1, initial_states)) if return_final_states else y
+
+
+def causal_conv1d_varlen_states(x: Tensor, cu_seqlens: Tensor, state_len: int) -> Tensor:
+    """The last `state_len` tokens of each packed sequence: `x` [total, d], `cu_seqlens` [n + 1] → [n, d, state_len]."""
+    places = [int(place) for place in cu_seqlens]
+    states = [last_tokens(x[start:end].T[None], state_len) for start, end in itertools.pairwise(places)]
+    return torch.cat(states)
+
+
+def fla_causal_conv1d(
+    x: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    initial_state: Tensor | None = None,
+    output_final_state: bool | None = False,
+    activation: str | None = None,
+    backend: str | None = None,
+    cu_seqlens: Tensor | None = None,
+    **unknown: Any,
+) -> tuple[Tensor, None]:
+    """`fla.modules.convolution.causal_conv1d`: `x` [b, l, d], `weight` [d, w] → ([b, l, d], None)."""
+    _refuse(
+        "fla causal_conv1d",
+        residual=residual,
+        initial_state=initial_state,
+        output_final_state=output_final_state or None,
+        backend=backend,
+        **unknown,
+    )
+    if weight is None:
+        raise WorkbenchError("fla causal_conv1d: weight must be given")
+    channels_first = x.transpose(1, 2)
+    index = None if cu_seqlens is None else _index(cu_seqlens, x.shape[1])
+    return causal_conv1d_fn(channels_first, weight, bias, seq_idx=index, activation=activation).transpose(1, 2), None
+
+
+def mamba_chunk_scan_combined(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    chunk_size: int,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    initial_states: Tensor | None = None,
+    seq_idx: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
+    dt_softplus: bool = False,
+    dt_limit: tuple[float, float] = _NO_LIMIT,
+    return_final_states: bool = False,
+    return_varlen_states: bool = False,
+    state_dtype: torch.dtype | None = None,
+) -> Any:
+    """`mamba_ssm.ops.triton.ssd_combined.mamba_chunk_scan_combined`: shapes as `ssd_chunked`, `z` [b, l, h, p] gates y."""
+    _refuse("mamba_chunk_scan_combined", return_varlen_states=return_varlen_states or None)
+    wide = dt.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+    if dt_bias is not None:
+        wide = wide + dt_bias.to(wide.dtype)
+    if dt_softplus:
+        wide = F.softplus(wide)
+    if tuple(dt_limit) != _NO_LIMIT:
+        wide = wide.clamp(*dt_limit)
+    if cu_seqlens is not None:
+        seq_idx = _index(cu_seqlens, x.shape[1])
+    if seq_idx is not None:
+        if initial_states is not None or return_final_states:
+            raise WorkbenchError("mamba_chunk_scan_combined: packed sequences carry no states; leave them out")
+
+        def run(row: int, start: int, end: int) -> Tensor:
+            x_part, dt_part, B_part, C_part = (tensor[row : row + 1, start:end] for tensor in (x, wide, B, C))
+            return ssd_chunked(x_part, dt_part, A, B_part, C_part, D=D, chunk_size=chunk_size)[0]
+
+        y, state = each_sequence(run, seq_idx, dim=1), None
+    else:
+        y, state = ssd_chunked(x, wide, A, B, C, D=D, initial_state=initial_states, chunk_size=chunk_size)
+    if z is not None:
+        y = (y.to(wide.dtype) * F.silu(z.to(wide.dtype))).to(x.dtype)
+    if return_final_states:
+        assert state is not None
+        return y, state if state_dtype is None else state.to(state_dtype)
+    return y
+
+
+def mamba_split_conv1d_scan_combined(
+    zxbcdt: Tensor,
+    conv1d_weight: Tensor,
+    conv1d_bias: Tensor | None,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    chunk_size: int,
+    initial_states: Tensor | None = None,
+    seq_idx: Tensor | None = None,
+    dt_limit: tuple[float, float] = _NO_LIMIT,
+    return_final_states: bool = False,
+    activation: str | None = "silu",
+    rmsnorm_weight: Tensor | None = None,
+    rmsnorm_eps: float = 1e-6,
+    outproj_weight: Tensor | None = None,
+    outproj_bias: Tensor | None = None,
+    headdim: int | None = None,
+    ngroups: int = 1,
+    norm_before_gate: bool = True,
+    state_dtype: torch.dtype | None = None,
+) -> Any:
+    """`mamba_ssm…mamba_split_conv1d_scan_combined`: split, convolve, scan, gate.
+
+    `zxbcdt` [b, l, 2·h·p + 2·g·n + h], `conv1d_weight` [h·p + 2·g·n, w], `A` [h], `D` [h, p], or [h] with `headdim` = p.
+    Returns [b, l, h·p] = scan · silu(z); megatron applies its norm afterwards (`ssm/mamba_mixer.py:775`).
+    """
+    _refuse(
+        "mamba_split_conv1d_scan_combined",
+        rmsnorm_weight=rmsnorm_weight,
+        outproj_weight=outproj_weight,
+        outproj_bias=outproj_bias,
+    )
+    width = D.shape[1] if D.dim() == 2 else headdim
+    if width is None:
+        raise WorkbenchError("mamba_split_conv1d_scan_combined: headdim must be given when D is [heads]")
+    heads = D.shape[0]
+    inner = heads * width
+    shared = (zxbcdt.shape[-1] - 2 * inner - heads) // 2  # g·n
+    z, xBC, dt = zxbcdt.split([inner, inner + 2 * shared, heads], dim=-1)
+    xBC = causal_conv1d_fn(
+        xBC.transpose(1, 2), conv1d_weight, conv1d_bias, seq_idx=seq_idx, activation=activation
+    ).transpose(1, 2)
+    x, B, C = xBC.split([inner, shared, shared], dim=-1)
+    result = mamba_chunk_scan_combined(
+        x.unflatten(-1, (heads, width)),
+        dt,
+        A,
+        B.unflatten(-1, (ngroups, -1)),
+        C.unflatten(-1, (ngroups, -1)),
+        chunk_size,
+        D=D,
+        z=z.unflatten(-1, (heads, width)),
+        dt_bias=dt_bias,
+        initial_states=initial_states,
+        seq_idx=seq_idx,
+        dt_softplus=True,
+        dt_limit=dt_limit,
+        return_final_states=return_final_states,
+        state_dtype=state_dtype,
+    )
+    if return_final_states:
+        return result[0].flatten(-2), result[1]
+    return result.flatten(-2)
+
+
+def chunk_gated_delta_rule(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    scale: float | None = None,
+    initial_state: Tensor | None = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    cu_seqlens: Tensor | None = None,
+    **unknown: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """`fla.ops.gated_delta_rule.chunk_gated_delta_rule`: shapes as `gated_delta_chunked`; (o, final state or None)."""
+    _refuse("chunk_gated_delta_rule", **unknown)
+    if use_qk_l2norm_in_kernel:
+        q, k = l2norm(q), l2norm(k)
+    if cu_seqlens is None:
+        o, state = gated_delta_chunked(q, k, v, g, beta, scale=scale, initial_state=initial_state)
+        return o, state if output_final_state else None
+    if initial_state is not None or output_final_state:
+        raise WorkbenchError("chunk_gated_delta_rule: packed sequences (cu_seqlens) carry no states; leave them out")
+    parts = [
+        gated_delta_chunked(*(tensor[:, start:end] for tensor in (q, k, v, g, beta)), scale=scale)[0]
+        for start, end in bounds_from_lengths(cu_seqlens, v.shape[1])
+    ]
+    return torch.cat(parts, dim=1), None
+
+
+# ------------------------------------------------------------------------------------------------------
+
+
+def _refuse(function: str, **arguments: Any) -> None:
+    given = sorted(name for name, value in arguments.items() if value is not None)
+    if given:
+        raise WorkbenchError(f"{function}: the CPU kernels do not support {', '.join(given)}; leave it out")
+
+
+def _index(cu_seqlens: Tensor, length: int) -> Tensor:
+    """Cumulative lengths → sequence numbers [1, l]."""
+    lengths = [end - start for start, end in bounds_from_lengths(cu_seqlens, length)]
+    return torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))[None]

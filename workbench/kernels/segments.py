@@ -1,0 +1,45 @@
+"""Packed sequences: several sequences laid end to end in one row, and how to run each for itself."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from workbench.errors import WorkbenchError
+
+
+def bounds_from_lengths(cu_seqlens: Tensor, length: int) -> list[tuple[int, int]]:
+    """(start, end) of each sequence from cumulative lengths [n + 1], the convention of flash attention.
+
+    Raises `WorkbenchError` unless they rise from 0 to `length`.
+
+    >>> bounds_from_lengths(torch.tensor([0, 3, 5]), 5)
+    [(0, 3), (3, 5)]
+    """
+    places = [int(place) for place in cu_seqlens]
+    if not places or places[0] != 0 or places[-1] != length or places != sorted(places):
+        raise WorkbenchError(f"cu_seqlens must rise from 0 to the length {length}, not {places}")
+    return [(start, end) for start, end in itertools.pairwise(places) if end > start]
+
+
+def bounds_from_index(seq_idx: Tensor) -> list[tuple[int, int]]:
+    """(start, end) of each run of equal numbers in `seq_idx` [l], the convention of causal-conv1d and mamba-ssm.
+
+    >>> bounds_from_index(torch.tensor([0, 0, 0, 1, 1]))
+    [(0, 3), (3, 5)]
+    """
+    length = len(seq_idx)
+    changes = (seq_idx[1:] != seq_idx[:-1]).nonzero()[:, 0] + 1
+    places = [0, *(int(place) for place in changes), length]
+    return list(itertools.pairwise(places))
+
+
+def each_sequence(run: Callable[[int, int, int], Tensor], seq_idx: Tensor, dim: int) -> Tensor:
+    """`run(row, start, end)` for every packed sequence of `seq_idx` [b, l], put together again along rows and `dim`."""
+    rows = []
+    for row, index in enumerate(seq_idx):
+        rows.append(torch.cat([run(row, start, end) for start, end in bounds_from_index(index)], dim=dim))
+    return torch.cat(rows, dim=0)

@@ -1,0 +1,134 @@
+"""Mamba-2's state-space scan: the recurrence that defines it, and the chunked form that computes it with matrix products.
+
+Source: Dao and Gu, "Transformers are SSMs", arXiv 2405.21060, equation 1 and section 6. Both functions share a signature.
+
+Letters in the code: b batch, l tokens, c chunks, q and k tokens within a chunk, g groups, r heads a group (h = g·r),
+p width of a head, n width of the state.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from workbench.errors import WorkbenchError
+
+
+def ssd_recurrent(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    D: Tensor | None = None,
+    initial_state: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The definition, token by token: s = exp(dt·A)·s + dt·x Bᵀ, y = s C + D·x.
+
+    `x` [b, l, h, p], `dt` [b, l, h] (positive), `A` [h] (negative), `B` and `C` [b, l, g, n] with h a multiple of g,
+    `D` [h] or [h, p], `initial_state` [b, h, p, n]. Returns y [b, l, h, p] in the dtype of x and the final state
+    [b, h, p, n]. Computed in float32, in float64 where x is. O(l · h · p · n).
+    """
+    kind, work = x.dtype, _work_dtype(x)
+    _check(x, dt, A, B, C)
+    heads, groups = x.shape[2], B.shape[2]
+    x, dt, A, B, C = (tensor.to(work) for tensor in (x, dt, A, B, C))
+    B, C = (tensor.repeat_interleave(heads // groups, dim=2) for tensor in (B, C))
+    state = _start(x, B, initial_state)
+    outputs = []
+    for t in range(x.shape[1]):
+        decay = torch.exp(dt[:, t] * A)[..., None, None]
+        write = (dt[:, t, :, None] * x[:, t])[..., None] * B[:, t, :, None, :]
+        state = decay * state + write
+        outputs.append((state @ C[:, t, :, :, None])[..., 0])
+    y = torch.stack(outputs, dim=1)
+    return _skip(y, x, D).to(kind), state
+
+
+def ssd_chunked(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    D: Tensor | None = None,
+    initial_state: Tensor | None = None,
+    chunk_size: int = 64,
+) -> tuple[Tensor, Tensor]:
+    """The same as `ssd_recurrent`, chunk by chunk: attention-like products inside a chunk, one state between chunks.
+
+    O(l · chunk_size · h · (p + n / r)) for what is inside a chunk and O(l · h · p · n) for the states. The length need
+    not be a multiple of `chunk_size` (tokens).
+    """
+    kind, work = x.dtype, _work_dtype(x)
+    _check(x, dt, A, B, C)
+    length, heads, groups = x.shape[1], x.shape[2], B.shape[2]
+    chunk = min(chunk_size, length)
+    x, dt, A, B, C = (tensor.to(work) for tensor in (x, dt, A, B, C))
+    state = _start(x, B, initial_state).unflatten(1, (groups, heads // groups))  # b g r p n
+
+    # Zero dt neither decays nor writes, so padding leaves the state alone.
+    step = x * dt[..., None]
+    x_bcgrqp = _chunks(step, chunk).unflatten(3, (groups, -1)).permute(0, 1, 3, 4, 2, 5)
+    log_decay = _chunks(dt * A, chunk).unflatten(3, (groups, -1)).permute(0, 1, 3, 4, 2)  # b c g r q
+    B_bcgqn = _chunks(B, chunk).transpose(2, 3)
+    C_bcgqn = _chunks(C, chunk).transpose(2, 3)
+
+    total = log_decay.cumsum(dim=-1)
+    above = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).triu(1)
+    between = (total[..., :, None] - total[..., None, :]).masked_fill(above, float("-inf")).exp()  # b c g r q k
+    scores = (C_bcgqn @ B_bcgqn.transpose(-1, -2))[:, :, :, None] * between
+    y = scores @ x_bcgrqp
+
+    to_end = (total[..., -1:] - total).exp()
+    written = (x_bcgrqp * to_end[..., None]).transpose(-1, -2) @ B_bcgqn[:, :, :, None]  # b c g r p n
+    whole = total[..., -1].exp()[..., None, None]
+    entering = []
+    for c in range(written.shape[1]):
+        entering.append(state)
+        state = whole[:, c] * state + written[:, c]
+    carried = C_bcgqn[:, :, :, None] @ torch.stack(entering, dim=1).transpose(-1, -2)  # b c g r q p
+    y = y + carried * total.exp()[..., None]
+
+    y = y.permute(0, 1, 4, 2, 3, 5).flatten(3, 4).flatten(1, 2)[:, :length]
+    return _skip(y, x, D).to(kind), state.flatten(1, 2)
+
+
+# ------------------------------------------------------------------------------------------------------
+
+
+def _work_dtype(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _chunks(tensor: Tensor, size: int) -> Tensor:
+    """[b, l, …] → [b, c, q, …], padded with zeros at the end."""
+    missing = -tensor.shape[1] % size
+    if missing:
+        tensor = torch.cat([tensor, tensor.new_zeros(tensor.shape[0], missing, *tensor.shape[2:])], dim=1)
+    return tensor.unflatten(1, (-1, size))
+
+
+def _start(x: Tensor, B: Tensor, initial_state: Tensor | None) -> Tensor:
+    if initial_state is not None:
+        return initial_state.to(x.dtype)
+    return x.new_zeros(x.shape[0], x.shape[2], x.shape[3], B.shape[-1])
+
+
+def _skip(y: Tensor, x: Tensor, D: Tensor | None) -> Tensor:
+    if D is None:
+        return y
+    return y + x * (D if D.dim() == 2 else D[:, None]).to(x.dtype)
+
+
+def _check(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
+    if x.shape[1] == 0:
+        raise WorkbenchError("a scan needs at least one token")
+    if dt.shape != x.shape[:3] or A.shape != x.shape[2:3] or B.shape != C.shape or B.shape[:2] != x.shape[:2]:
+        raise WorkbenchError(
+            f"shapes do not fit: x {list(x.shape)}, dt {list(dt.shape)}, A {list(A.shape)}, B {list(B.shape)}, C {list(C.shape)}"
+        )
+    if x.shape[2] % B.shape[2]:
+        raise WorkbenchError(f"{x.shape[2]} heads are not a multiple of {B.shape[2]} groups")
