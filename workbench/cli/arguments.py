@@ -119,10 +119,10 @@ def _verify(parser: argparse.ArgumentParser) -> None:
         "--backend", choices=("auto", "local", "te"), default="auto", help="layer modules (default: auto)"
     )
     run = parser.add_argument_group("the run")
-    run.add_argument("--steps", type=_natural, default=5, help="optimizer steps (default: 5)")
+    run.add_argument("--steps", type=_positive, default=5, help="optimizer steps (default: 5)")
     run.add_argument("--seed", type=_natural, default=1234, help="seed of weights and data (default: 1234)")
     run.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="arithmetic (default: fp32)")
-    run.add_argument("--dropout", metavar="P", type=_probability, default=0.0, help="dropout probability (default: 0)")
+    run.add_argument("--dropout", metavar="P", type=_probability, help="dropout probability (default: the sizes')")
     tolerance = parser.add_argument_group("tolerance (default: bitwise)")
     tolerance.add_argument("--atol", metavar="X", type=_tolerance, default=0.0, help="absolute")
     tolerance.add_argument("--rtol", metavar="X", type=_tolerance, default=0.0, help="relative")
@@ -143,10 +143,14 @@ def _lab(parser: argparse.ArgumentParser) -> None:
 # ---------------------------------------------------------------------------------------------- values
 
 
-def _natural(text: str) -> int:
-    if not text.strip().isascii() or not text.strip().isdigit():
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, not {text!r}")
+def _natural(text: str, least: int = 0) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not {text!r}")
     return int(text)
+
+
+def _positive(text: str) -> int:
+    return _natural(text, least=1)
 
 
 def _tolerance(text: str) -> float:
@@ -174,7 +178,8 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, help="print the versions of workbench and megatron-core")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        parser.exit(0, f"workbench {_installed('hybrid-workbench')} (megatron-core {_installed('megatron-core')})\n")
+        print(f"workbench {_installed('hybrid-workbench')} (megatron-core {_installed('megatron-core')})")
+        parser.exit(0)
 
 
 def _installed(distribution: str) -> str:

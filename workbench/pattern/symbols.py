@@ -53,7 +53,7 @@ SYMBOLS: dict[str, Symbol] = {row.symbol: row for row in (
     Symbol("M", "mamba",     "Mamba-2",                    "Mamba",     SEQUENCE_MIXER, "recurrent",
            "norm.", "mixer.", "mamba_layer",  "#0072B2", "#0072B2", "m"),
     Symbol("G", "gdn",       "gated delta net",            "delta net", SEQUENCE_MIXER, "recurrent",
-           *_ATTENTION,     "gdn_layer",       "#1F7DB8", "#3A9BD9", "g"),
+           *_ATTENTION,     "gdn_layer",       "#1C7AB5", "#3A9BD9", "g"),
     Symbol("*", "attention", "self-attention",             "attention", SEQUENCE_MIXER, "attention",
            *_ATTENTION,     "attention_layer", "#C84E00", "#C84E00", "AaXx✱∗·"),
     Symbol("D", "dsa",       "DeepSeek sparse attention",  "DSA",       SEQUENCE_MIXER, "latent",

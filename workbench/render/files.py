@@ -16,6 +16,8 @@ def check_target(path: str | Path, force: bool = False) -> Path:
     with a temporary one, in the nearest folder that exists.
     """
     target = Path(path)
+    if "\0" in str(target):
+        raise WorkbenchError("cannot write: a file's name holds no NUL character")
     try:
         if target.is_dir():
             raise WorkbenchError(f"cannot write {target}: it is a folder")
@@ -28,9 +30,7 @@ def check_target(path: str | Path, force: bool = False) -> Path:
             folder = folder.parent
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except (OSError, ValueError) as error:
-        if isinstance(error, WorkbenchError):
-            raise
+    except OSError as error:
         raise WorkbenchError(f"cannot write {target}: {_reason(error)}") from error
     return target
 
@@ -46,7 +46,7 @@ def write_text_atomically(path: str | Path, text: str, force: bool = False) -> P
         target.parent.mkdir(parents=True, exist_ok=True)
         beside.write_text(text, encoding="utf-8", newline="\n")
         beside.replace(target)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise WorkbenchError(f"cannot write {target}: {_reason(error)}") from error
     finally:
         beside.unlink(missing_ok=True)

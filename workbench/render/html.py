@@ -12,6 +12,7 @@ from workbench.render.scene import Document, Section
 # Nothing is loaded from anywhere, and no script runs even if one got in.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _NAVIGATION_FROM = 3  # sections
+_LONG_TITLE = 60  # characters from which a title is set small: a deep model's pattern
 
 
 def render(document: Document) -> str:
@@ -46,7 +47,7 @@ def render(document: Document) -> str:
 <body>
 <header>
 <p class="kind">Hybrid Workbench{f" · {kind}" if kind else ""}</p>
-<h1>{heading}</h1>
+<h1{' class="long"' if len(document.title) > _LONG_TITLE else ""}>{heading}</h1>
 {navigation}
 </header>
 <main>

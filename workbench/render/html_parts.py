@@ -31,6 +31,7 @@ _SHAPES = {
     "not-run": '<path d="M3.5 8h9"/>',
 }
 _MARKS = {"pass": "✓", "fail": "✗", "not-run": "–"}
+_SHORT = 28  # characters of a cell that stay on one line
 _HALF = 520  # units before a strip is wrapped in one of two columns
 
 
@@ -135,6 +136,8 @@ def _cell(cell: Cell, column: Column, bare: bool) -> str:
     if isinstance(cell, StripGroup):
         return f"<td{_class(column)}>{_group(cell, bare)}</td>"
     text = markup(cell)
+    if len(cell) <= _SHORT and not column.code and column.align == "left":
+        return f'<td class="short">{text}</td>'
     return (
         f"<td{_class(column)}><code>{_breakable(text)}</code></td>"
         if column.code

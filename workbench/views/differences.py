@@ -26,15 +26,25 @@ def difference_sections(checks: Iterable[Check]) -> tuple[scene.Section, ...]:
     return tuple(_section(check) for check in checks)
 
 
+def said(check: Check) -> str:
+    """What was measured, without the outcome's own word, which stands before it."""
+    return check.summary.removeprefix("not run: ")
+
+
+def words(name: str) -> str:
+    """An identifier as it is read: "initial_weights" is "initial weights"."""
+    return str(name).replace("_", " ")
+
+
 def _section(check: Check) -> scene.Section:
     outcome: scene.Outcome = "not-run" if check.passed is None else "fail"
     parts: list[scene.Part] = [
-        scene.Banner(scene.Status(outcome), check.summary),
+        scene.Banner(scene.Status(outcome), said(check)),
         scene.Paragraph(check.question),
     ]
     if check.differences:
         parts.append(_table(check))
-    return scene.Section(check.name, tuple(parts))
+    return scene.Section(words(check.name), tuple(parts))
 
 
 def _table(check: Check) -> scene.Table:

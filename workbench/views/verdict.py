@@ -11,7 +11,7 @@ from workbench.pattern.model import Pattern
 from workbench.render import notebook, scene, text
 from workbench.render.text_table import status_text
 from workbench.views import pattern as pattern_view
-from workbench.views.differences import difference_sections
+from workbench.views.differences import difference_sections, said, words
 from workbench.views.numbers import count, counted, duration, measure, noun
 
 _PLACES = ("left", "right")
@@ -43,8 +43,8 @@ def banner(verdict: Verdict) -> scene.Banner:
         said = "no check was run"
     if verdict.equivalent:
         return scene.Banner(scene.Status("pass", "EQUIVALENT"), ", ".join(filter(None, (said, _precision(verdict)))))
-    failed = [check.name for check in verdict.checks if check.passed is False]
-    not_run = [check.name for check in verdict.checks if check.passed is None]
+    failed = [words(check.name) for check in verdict.checks if check.passed is False]
+    not_run = [words(check.name) for check in verdict.checks if check.passed is None]
     more = [f"{word}: {', '.join(names)}" for word, names in (("failed", failed), ("not run", not_run)) if names]
     return scene.Banner(scene.Status("fail", "NOT EQUIVALENT"), "; ".join([said, *more]))
 
@@ -57,7 +57,7 @@ def headline(verdict: Verdict) -> str:
 
 def check_line(check: Check) -> str:
     """One check as one line of text, for those who watch it run."""
-    return f"{status_text(_status(check)):<9}  {check.name}: {check.summary} ({duration(check.seconds)})"
+    return f"{status_text(_status(check)):<9}  {words(check.name)}: {said(check)} ({duration(check.seconds)})"
 
 
 def checks_table(verdict: Verdict) -> scene.Table:
@@ -68,14 +68,14 @@ def checks_table(verdict: Verdict) -> scene.Table:
         scene.Column("measured"),
         scene.Column("time", "right"),
     )
-    rows = tuple((_status(check), check.name, check.summary, duration(check.seconds)) for check in verdict.checks)
+    rows = tuple((_status(check), words(check.name), said(check), duration(check.seconds)) for check in verdict.checks)
     return scene.Table(columns, rows, "Every check, in the order it ran. A check that could not run is not a pass.")
 
 
 def mimebundle(verdict: Verdict) -> dict[str, str]:
     """What a notebook shows for a verdict."""
-    strips = tuple(part for twin in (verdict.left, verdict.right) for part in _strip(twin))
-    shown = scene.Document("Verdict on the twins", (banner(verdict), *strips, checks_table(verdict)))
+    twins = tuple(part for twin in (verdict.left, verdict.right) for part in (_facts(twin), *_strip(twin)))
+    shown = scene.Document("Verdict on the twins", (banner(verdict), *twins, checks_table(verdict)))
     return {"text/plain": text.render(shown).rstrip("\n"), "text/html": notebook.render(shown)}
 
 
@@ -89,27 +89,24 @@ def _status(check: Check) -> scene.Status:
 
 def _precision(verdict: Verdict) -> str:
     """ "bitwise" only when the environment says that nothing was tolerated."""
-    tolerances = verdict.environment.get("tolerances", verdict.environment)
-    if not isinstance(tolerances, Mapping) or "atol" not in tolerances or "rtol" not in tolerances:
+    tolerance = verdict.environment.get("tolerance")
+    if not tolerance:
         return ""
-    absolute, relative = tolerances["atol"], tolerances["rtol"]
-    if absolute == 0 and relative == 0:
-        return "bitwise"
-    return f"within a tolerance of {measure(absolute)} absolute, {measure(relative)} relative"
+    return str(tolerance) if tolerance == "bitwise" else f"within {tolerance}"
 
 
-def _twin(twin: Twin, place: str) -> scene.Section:
+def _facts(twin: Twin) -> scene.Facts:
     counts = (
         (twin.blocks, "block"),
         (twin.sublayers, "sub-layer"),
         (twin.fused, "fused pair"),
         (twin.parameters, "parameter"),
     )
-    parts: list[scene.Part] = [
-        scene.Facts(tuple(scene.Fact(count(number), noun(number, word)) for number, word in counts)),
-        scene.Code(twin.pattern),
-        *_strip(twin),
-    ]
+    return scene.Facts(tuple(scene.Fact(count(number), noun(number, word)) for number, word in counts))
+
+
+def _twin(twin: Twin, place: str) -> scene.Section:
+    parts: list[scene.Part] = [_facts(twin), scene.Code(twin.pattern), *_strip(twin)]
     if twin.modules:
         columns = (scene.Column("name", code=True), scene.Column("module", code=True))
         table = scene.Table(columns, twin.modules, "The modules that were really built, one row a block.")
@@ -127,7 +124,7 @@ def _strip(twin: Twin) -> tuple[scene.Part, ...]:
 
 def _questions(verdict: Verdict) -> scene.Details:
     columns = (scene.Column("check"), scene.Column("question"))
-    rows = tuple((check.name, check.question) for check in verdict.checks)
+    rows = tuple((words(check.name), check.question) for check in verdict.checks)
     return scene.Details("What each check asks", (scene.Table(columns, rows, "The question behind every check."),))
 
 
@@ -137,16 +134,16 @@ def _environment(environment: Mapping[str, Any]) -> tuple[scene.Part, ...]:
     folded: list[scene.Part] = []
     for name, value in environment.items():
         values = _flat(value) if isinstance(value, Mapping) else {"": value}
-        shown = [(_words(entry), _value(found)) for entry, found in values.items()]
+        shown = [(words(entry), _value(found)) for entry, found in values.items()]
         if len(shown) > _MANY:
             columns = (scene.Column("name"), scene.Column("value", code=True))
-            table = scene.Table(columns, tuple(shown), f"Every value of {_words(name)}.")
-            folded.append(scene.Details(f"{_words(name)}: {counted(len(shown), 'value')}", (table,)))
+            table = scene.Table(columns, tuple(shown), f"Every value of {words(name)}.")
+            folded.append(scene.Details(f"{words(name)}: {counted(len(shown), 'value')}", (table,)))
         elif isinstance(value, Mapping):
             # The group's name stands once, before its first value.
-            rows += [("" if number else _words(name), *row) for number, row in enumerate(shown)]
+            rows += [("" if number else words(name), *row) for number, row in enumerate(shown)]
         else:
-            rows.append((_words(name), "", shown[0][1]))
+            rows.append((words(name), "", shown[0][1]))
     columns3 = (scene.Column("what"), scene.Column("name"), scene.Column("value", code=True))
     caption = "What the answer was obtained with: the same again gives the same verdict."
     return (scene.Table(columns3, tuple(rows), caption), *folded)
@@ -169,12 +166,8 @@ def _value(value: Any) -> str:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else measure(value)
 
 
-def _words(name: str) -> str:
-    return str(name).replace("_", " ")
-
-
 def _time(seconds: Mapping[str, float]) -> scene.Table:
-    rows = tuple((_words(name), duration(spent)) for name, spent in seconds.items())
+    rows = tuple((words(name), duration(spent)) for name, spent in seconds.items())
     return scene.Table((scene.Column("part"), scene.Column("time", "right")), rows, "Where the time went.")
 
 

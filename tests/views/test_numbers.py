@@ -1,0 +1,44 @@
+import pytest
+
+from workbench.views.numbers import count, counted, duration, measure
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0, "0"),
+        (-0.0, "0"),
+        (0, "0"),
+        (5e-324, "4.94e-324"),
+        (1.19209e-07, "1.19e-07"),
+        (1234567, "1,234,567"),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+        (True, "yes"),
+        (False, "no"),
+        (None, "–"),
+        ("text", "text"),
+    ],
+)
+def test_measure(value, shown):
+    assert measure(value) == shown
+
+
+@pytest.mark.parametrize("value", [1e-300, 1e-9, 0.0004, 0.49])
+def test_nothing_but_zero_is_shown_as_zero(value):
+    assert float(measure(value)) != 0
+    assert duration(value) != "0 ms"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0 ms"), (0.0004, "< 1 ms"), (0.9994, "999 ms"), (0.9996, "1 s"), (59.96, "60 s"), (119.6, "2 min 0 s")],
+)
+def test_duration(seconds, shown):
+    assert duration(seconds) == shown
+
+
+def test_counts():
+    assert count(1310720) == "1,310,720"
+    assert counted(1, "block") == "1 block"
+    assert counted(2, "fused pair") == "2 fused pairs"
