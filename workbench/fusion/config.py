@@ -61,6 +61,7 @@ _LOCAL_LIMITS = (
     ("moe_grouped_gemm", False, "grouped GEMM needs Transformer Engine"),
     ("moe_permute_fusion", False, "it needs Transformer Engine"),
     ("masked_softmax_fusion", False, "the fused softmax is a CUDA kernel"),
+    ("moe_latent_size", None, "upstream builds the latent projections from Transformer Engine linears"),
     ("mla_down_proj_fusion", False, "it is built from a Transformer Engine linear"),
     ("fp8", None, "it needs Transformer Engine"),
     ("fp4", None, "it needs Transformer Engine"),

@@ -63,16 +63,21 @@ def build_model(
     runtime.forget_models()
     if seed is not None:
         runtime.seed(seed)
-    model = HybridModel(
-        config=config,
-        hybrid_stack_spec=stack,
-        hybrid_layer_pattern=_upstream_pattern(pattern, running.pipeline_parallel),
-        pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=vp_stage),
-        post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=vp_stage),
-        pg_collection=running.groups,
-        vp_stage=vp_stage,
-        **{**arguments, **model_arguments},
-    )
+    try:
+        model = HybridModel(
+            config=config,
+            hybrid_stack_spec=stack,
+            hybrid_layer_pattern=_upstream_pattern(pattern, running.pipeline_parallel),
+            pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=vp_stage),
+            post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=vp_stage),
+            pg_collection=running.groups,
+            vp_stage=vp_stage,
+            **{**arguments, **model_arguments},
+        )
+    except WorkbenchError:
+        raise
+    except (AssertionError, ValueError, TypeError) as error:
+        raise WorkbenchError(f"megatron cannot build {pattern} with this config: {error}") from error
     model.pattern = pattern
     model.backend = backend
     return model

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from megatron.core import parallel_state
 from megatron.core.process_groups_config import ProcessGroupCollection
-from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
+from megatron.core.tensor_parallel.random import get_cuda_rng_tracker, model_parallel_cuda_manual_seed
 from megatron.core.transformer.experimental_attention_variant.dsa import DSAIndexerLossAutoScaler
 from megatron.core.transformer.moe.moe_logging import destroy_moe_metrics_tracker
 from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
@@ -121,6 +121,9 @@ def start(
         context_parallel_size=context_parallel,
     )
     _runtime = wanted
+    if not get_cuda_rng_tracker().states_:
+        # So that a model can be built without a word about seeds; torch.manual_seed before it then decides.
+        model_parallel_cuda_manual_seed(torch.initial_seed() % 2**31)
     return wanted
 
 

@@ -121,7 +121,13 @@ def _import_for_cpu() -> None:
             "delta net layers to kernels that are not there. Import workbench.fusion first (in a notebook: restart the "
             "kernel)."
         )
-    with _kernel_standins(), _no_compile():
+    if "megatron.core.jit" in sys.modules:
+        warnings.warn(
+            "megatron.core was imported before workbench.fusion, so its small functions stay under torch.compile: the first "
+            "call of each takes seconds and needs a C++ compiler. Import workbench.fusion first to avoid that.",
+            stacklevel=2,
+        )
+    with _quiet(), _kernel_standins(), _no_compile():
         for name in _KERNEL_USERS:
             importlib.import_module(name)
         # The rest of what a hybrid model touches, so that nothing of it is compiled later either.
@@ -131,8 +137,8 @@ def _import_for_cpu() -> None:
 
 
 hush_loggers()
-with _quiet():
-    if has_cuda():
+if has_cuda():
+    with _quiet():
         importlib.import_module("megatron.core")
-    else:
-        _import_for_cpu()
+else:
+    _import_for_cpu()
