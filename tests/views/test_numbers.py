@@ -32,7 +32,15 @@ def test_nothing_but_zero_is_shown_as_zero(value):
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(0, "0 ms"), (0.0004, "< 1 ms"), (0.9994, "999 ms"), (0.9996, "1 s"), (59.96, "60 s"), (119.6, "2 min 0 s")],
+    [
+        (0, "0 ms"),
+        (0.0004, "< 1 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1.00 s"),
+        (9.996, "10.0 s"),
+        (59.96, "60.0 s"),
+        (119.6, "2 min 0 s"),
+    ],
 )
 def test_duration(seconds, shown):
     assert duration(seconds) == shown

@@ -65,10 +65,10 @@ Obtained with
   What the answer was obtained with: the same again gives the same verdict.
     what       name   value
     ─────────  ─────  ───────
-    versions   torch  2.9.0
     backend           local
     seed              1234
     tolerance         bitwise
+    versions   torch  2.9.0
     digests    left   0f34
                right  0f34
 
@@ -77,7 +77,7 @@ Time
     part      time
     ──────  ──────
     import  8.21 s
-    build    1.9 s
+    build   1.90 s
     checks  < 1 ms
 """
     )
@@ -141,7 +141,7 @@ def test_a_verdict_from_a_file_looks_the_same():
 def test_check_lines_are_aligned():
     assert [check_line(check) for check in (BAD.checks[0], BAD.checks[3], BAD.checks[4])] == [
         "✓ passed   logits: 2,048 logits: identical bits (412 ms)",
-        "✗ failed   training: 1 is missing (2.5 s)",
+        "✗ failed   training: 1 is missing (2.50 s)",
         "– not run  resume: no disk (0 ms)",
     ]
 

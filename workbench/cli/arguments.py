@@ -97,6 +97,8 @@ _VERIFY = """\
 
 
 def _pattern(parser: argparse.ArgumentParser) -> None:
+    # Many are accepted, so that an expanded glob is answered with the hint to quote, not with argparse's complaint.
+    parser.usage = f"{parser.prog} PATTERN [options]"
     parser.add_argument("patterns", metavar="PATTERN", nargs="*", type=plain, help="a layer pattern, in quotes")
 
 

@@ -110,7 +110,9 @@ def _twin(twin: Twin, place: str) -> scene.Section:
     if twin.modules:
         columns = (scene.Column("name", code=True), scene.Column("module", code=True))
         table = scene.Table(columns, twin.modules, "The modules that were really built, one row a block.")
-        parts.append(scene.Details(f"{counted(len(twin.modules), 'built module')}", (table,)))
+        # More modules than blocks: MTP's are among them.
+        more = ", MTP included" if len(twin.modules) > twin.blocks else ""
+        parts.append(scene.Details(f"{counted(len(twin.modules), 'built module')}{more}", (table,)))
     return scene.Section(f"{place.capitalize()} twin", tuple(parts))
 
 
@@ -132,7 +134,8 @@ def _environment(environment: Mapping[str, Any]) -> tuple[scene.Part, ...]:
     """One table of everything, a group of many values apart and folded."""
     rows: list[tuple[str, str, str]] = []
     folded: list[scene.Part] = []
-    for name, value in environment.items():
+    # Single values first: what stands in a column of its own is found sooner.
+    for name, value in sorted(environment.items(), key=lambda entry: isinstance(entry[1], Mapping)):
         values = _flat(value) if isinstance(value, Mapping) else {"": value}
         shown = [(words(entry), _value(found)) for entry, found in values.items()]
         if len(shown) > _MANY:
