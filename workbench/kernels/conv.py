@@ -26,6 +26,7 @@ def causal_conv(
     """
     if activation not in _ACTIVATIONS:
         raise WorkbenchError(f"activation must be None, 'silu' or 'swish', not {activation!r}")
+    _check(x, weight, bias, before)
     channels, width = weight.shape
     if before is None:
         before = x.new_zeros(x.shape[0], channels, width - 1)
@@ -42,3 +43,15 @@ def last_tokens(x: Tensor, count: int, before: Tensor | None = None) -> Tensor:
     joined = torch.cat([before.to(x.dtype), x], dim=-1)
     missing = count - joined.shape[-1]
     return F.pad(joined, (missing, 0)) if missing > 0 else joined[..., joined.shape[-1] - count :]
+
+
+def _check(x: Tensor, weight: Tensor, bias: Tensor | None, before: Tensor | None) -> None:
+    fits = x.dim() == 3 and weight.dim() == 2 and x.shape[1] == weight.shape[0]
+    fits = fits and (bias is None or bias.shape == weight.shape[:1])
+    fits = fits and (before is None or before.shape == (*x.shape[:2], weight.shape[1] - 1))
+    if not fits:
+        optional = {"bias": bias, "before": before}
+        given = {"x": x, "weight": weight} | {name: t for name, t in optional.items() if t is not None}
+        raise WorkbenchError("shapes do not fit: " + ", ".join(f"{name} {list(t.shape)}" for name, t in given.items()))
+    if x.shape[2] == 0:
+        raise WorkbenchError("a convolution needs at least one token")

@@ -57,9 +57,12 @@ def gated_delta_chunked(
     Inside a chunk every write depends on the ones before it through a unit lower triangular system, which is solved once.
     O(l · h · (chunk_size · (d + v) + d · v)).
     """
-    kind, length = v.dtype, v.shape[1]
-    chunk = min(chunk_size, length)
+    if chunk_size < 1:
+        raise WorkbenchError(f"chunk_size must be at least 1 token, not {chunk_size}")
+    kind = v.dtype
     q, k, v, g, beta, state = _prepare(q, k, v, g, beta, scale, initial_state)
+    length = v.shape[2]
+    chunk = min(chunk_size, length)
     # A padded token has g = 0 and beta = 0: it neither decays nor writes.
     q, k, v, g, beta = (_chunks(tensor, chunk) for tensor in (q, k, v, g, beta))  # b h c q …
 
@@ -93,18 +96,21 @@ def _prepare(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, scale: float | None, initial_state: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Heads before tokens, the working dtype, `scale` applied to q, and the state to start from."""
+    fits = q.dim() == 4 and v.dim() == 4 and q.shape == k.shape
+    fits = fits and all(tensor.shape[:3] == q.shape[:3] for tensor in (v, g, beta)) and g.dim() == beta.dim() == 3
+    state_shape = (v.shape[0], *q.shape[2:], *v.shape[3:])
+    if not fits or (initial_state is not None and initial_state.shape != state_shape):
+        given = {"q": q, "k": k, "v": v, "g": g, "beta": beta}
+        if initial_state is not None:
+            given["initial_state"] = initial_state
+        raise WorkbenchError("shapes do not fit: " + ", ".join(f"{name} {list(t.shape)}" for name, t in given.items()))
     if v.shape[1] == 0:
         raise WorkbenchError("the gated delta rule needs at least one token")
-    if q.shape != k.shape or v.shape[:3] != q.shape[:3] or g.shape != q.shape[:3] or beta.shape != q.shape[:3]:
-        raise WorkbenchError(
-            f"shapes do not fit: q {list(q.shape)}, k {list(k.shape)}, v {list(v.shape)}, g {list(g.shape)}, "
-            f"beta {list(beta.shape)}"
-        )
     work = torch.float64 if v.dtype == torch.float64 else torch.float32
     q, k, v, g, beta = (tensor.transpose(1, 2).to(work) for tensor in (q, k, v, g, beta))
     q = q * (scale if scale is not None else q.shape[-1] ** -0.5)
     if initial_state is None:
-        initial_state = v.new_zeros(v.shape[0], v.shape[1], k.shape[-1], v.shape[-1])
+        initial_state = v.new_zeros(state_shape)
     return q, k, v, g, beta, initial_state.to(work)
 
 

@@ -16,7 +16,7 @@ from workbench.errors import WorkbenchError
 from workbench.kernels.conv import causal_conv, last_tokens
 from workbench.kernels.delta import gated_delta_chunked
 from workbench.kernels.norm import RMSNormGated, l2norm
-from workbench.kernels.segments import bounds_from_lengths, each_sequence
+from workbench.kernels.segments import bounds_from_lengths, each_sequence, places_from_lengths
 from workbench.kernels.ssd import ssd_chunked
 
 __all__ = [
@@ -51,6 +51,8 @@ def causal_conv1d_fn(
         return each_sequence(
             lambda row, start, end: causal_conv(x[row : row + 1, :, start:end], weight, bias, activation=activation),
             seq_idx,
+            rows=x.shape[0],
+            length=x.shape[-1],
             dim=2,
         )
     y = causal_conv(x, weight, bias, activation=activation, before=initial_states)
@@ -59,7 +61,7 @@ def causal_conv1d_fn(
 
 def causal_conv1d_varlen_states(x: Tensor, cu_seqlens: Tensor, state_len: int) -> Tensor:
     """The last `state_len` tokens of each packed sequence: `x` [total, d], `cu_seqlens` [n + 1] → [n, d, state_len]."""
-    places = [int(place) for place in cu_seqlens]
+    places = places_from_lengths(cu_seqlens, x.shape[0])
     states = [last_tokens(x[start:end].T[None], state_len) for start, end in itertools.pairwise(places)]
     return torch.cat(states)
 
@@ -87,9 +89,9 @@ def fla_causal_conv1d(
     )
     if weight is None:
         raise WorkbenchError("fla causal_conv1d: weight must be given")
-    channels_first = x.transpose(1, 2)
-    index = None if cu_seqlens is None else _index(cu_seqlens, x.shape[1])
-    return causal_conv1d_fn(channels_first, weight, bias, seq_idx=index, activation=activation).transpose(1, 2), None
+    index = None if cu_seqlens is None else _index("fla causal_conv1d", cu_seqlens, x)
+    y = causal_conv1d_fn(x.transpose(-1, -2), weight, bias, seq_idx=index, activation=activation)
+    return y.transpose(1, 2), None
 
 
 def mamba_chunk_scan_combined(
@@ -111,9 +113,20 @@ def mamba_chunk_scan_combined(
     return_varlen_states: bool = False,
     state_dtype: torch.dtype | None = None,
 ) -> Any:
-    """`mamba_ssm.ops.triton.ssd_combined.mamba_chunk_scan_combined`: shapes as `ssd_chunked`, `z` [b, l, h, p] gates y."""
+    """`mamba_ssm.ops.triton.ssd_combined.mamba_chunk_scan_combined`: shapes as `ssd_chunked`, `z` [b, l, h, p] gates y.
+
+    `state_dtype` is that of the returned state; inside, states are float32 (float64 where x is) whatever it says.
+    """
     _refuse("mamba_chunk_scan_combined", return_varlen_states=return_varlen_states or None)
-    wide = dt.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+    if z is not None and z.shape != x.shape:
+        raise WorkbenchError(f"mamba_chunk_scan_combined: z {list(z.shape)} must have the shape of x {list(x.shape)}")
+    if dt_bias is not None and dt_bias.shape != A.shape:
+        raise WorkbenchError(
+            f"mamba_chunk_scan_combined: dt_bias {list(dt_bias.shape)} must be [heads] {list(A.shape)}"
+        )
+    kind = x.dtype
+    wide = dt.to(torch.float64 if kind == torch.float64 else torch.float32)
+    x = x.to(wide.dtype)  # so that y is rounded once, after its gate
     if dt_bias is not None:
         wide = wide + dt_bias.to(wide.dtype)
     if dt_softplus:
@@ -121,20 +134,25 @@ def mamba_chunk_scan_combined(
     if tuple(dt_limit) != _NO_LIMIT:
         wide = wide.clamp(*dt_limit)
     if cu_seqlens is not None:
-        seq_idx = _index(cu_seqlens, x.shape[1])
+        if seq_idx is not None:
+            raise WorkbenchError("mamba_chunk_scan_combined: seq_idx and cu_seqlens say the same; give one of them")
+        seq_idx = _index("mamba_chunk_scan_combined", cu_seqlens, x)
     if seq_idx is not None:
         if initial_states is not None or return_final_states:
             raise WorkbenchError("mamba_chunk_scan_combined: packed sequences carry no states; leave them out")
+
+        _same_tokens("mamba_chunk_scan_combined", x=x, dt=dt, B=B, C=C)
 
         def run(row: int, start: int, end: int) -> Tensor:
             x_part, dt_part, B_part, C_part = (tensor[row : row + 1, start:end] for tensor in (x, wide, B, C))
             return ssd_chunked(x_part, dt_part, A, B_part, C_part, D=D, chunk_size=chunk_size)[0]
 
-        y, state = each_sequence(run, seq_idx, dim=1), None
+        y, state = each_sequence(run, seq_idx, rows=x.shape[0], length=x.shape[1], dim=1), None
     else:
         y, state = ssd_chunked(x, wide, A, B, C, D=D, initial_state=initial_states, chunk_size=chunk_size)
     if z is not None:
-        y = (y.to(wide.dtype) * F.silu(z.to(wide.dtype))).to(x.dtype)
+        y = y * F.silu(z.to(wide.dtype))
+    y = y.to(kind)
     if return_final_states:
         assert state is not None
         return y, state if state_dtype is None else state.to(state_dtype)
@@ -177,9 +195,16 @@ def mamba_split_conv1d_scan_combined(
     width = D.shape[1] if D.dim() == 2 else headdim
     if width is None:
         raise WorkbenchError("mamba_split_conv1d_scan_combined: headdim must be given when D is [heads]")
+    if headdim is not None and headdim != width:
+        raise WorkbenchError(f"mamba_split_conv1d_scan_combined: headdim {headdim} contradicts D {list(D.shape)}")
     heads = D.shape[0]
     inner = heads * width
     shared = (zxbcdt.shape[-1] - 2 * inner - heads) // 2  # g·n
+    if shared < ngroups or shared % ngroups or zxbcdt.shape[-1] != 2 * (inner + shared) + heads:
+        raise WorkbenchError(
+            f"mamba_split_conv1d_scan_combined: {zxbcdt.shape[-1]} channels are not 2·h·p + 2·g·n + h with {heads} heads (h) "
+            f"of {width} (p) and {ngroups} groups (g)"
+        )
     z, xBC, dt = zxbcdt.split([inner, inner + 2 * shared, heads], dim=-1)
     xBC = causal_conv1d_fn(
         xBC.transpose(1, 2), conv1d_weight, conv1d_bias, seq_idx=seq_idx, activation=activation
@@ -229,9 +254,10 @@ def chunk_gated_delta_rule(
         return o, state if output_final_state else None
     if initial_state is not None or output_final_state:
         raise WorkbenchError("chunk_gated_delta_rule: packed sequences (cu_seqlens) carry no states; leave them out")
+    _same_tokens("chunk_gated_delta_rule", q=q, k=k, v=v, g=g, beta=beta)
     parts = [
         gated_delta_chunked(*(tensor[:, start:end] for tensor in (q, k, v, g, beta)), scale=scale)[0]
-        for start, end in bounds_from_lengths(cu_seqlens, v.shape[1])
+        for start, end in _bounds("chunk_gated_delta_rule", cu_seqlens, v)
     ]
     return torch.cat(parts, dim=1), None
 
@@ -245,7 +271,21 @@ def _refuse(function: str, **arguments: Any) -> None:
         raise WorkbenchError(f"{function}: the CPU kernels do not support {', '.join(given)}; leave it out")
 
 
-def _index(cu_seqlens: Tensor, length: int) -> Tensor:
+def _same_tokens(function: str, **tensors: Tensor) -> None:
+    """Cut into sequences, a tensor with more tokens than the others would no longer be noticed."""
+    if len({tensor.shape[:2] for tensor in tensors.values()}) > 1:
+        shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
+        raise WorkbenchError(f"{function}: shapes do not fit: {shapes}")
+
+
+def _bounds(function: str, cu_seqlens: Tensor, x: Tensor) -> list[tuple[int, int]]:
+    """(start, end) of each sequence packed in `x` [1, l, …]."""
+    if x.shape[0] != 1:
+        raise WorkbenchError(f"{function}: packed sequences (cu_seqlens) lie in one row, not in {x.shape[0]}")
+    return bounds_from_lengths(cu_seqlens, x.shape[1])
+
+
+def _index(function: str, cu_seqlens: Tensor, x: Tensor) -> Tensor:
     """Cumulative lengths → sequence numbers [1, l]."""
-    lengths = [end - start for start, end in bounds_from_lengths(cu_seqlens, length)]
+    lengths = [end - start for start, end in _bounds(function, cu_seqlens, x)]
     return torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))[None]

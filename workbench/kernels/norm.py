@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from workbench.errors import WorkbenchError
+
 
 class RMSNormGated(nn.Module):
     """RMSNorm over groups of `group_size` channels, times silu(z); [..., hidden_size] → the same shape and dtype.
@@ -25,12 +27,19 @@ class RMSNormGated(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        if hidden_size % (group_size or hidden_size):
+            raise WorkbenchError(f"hidden_size {hidden_size} is not a multiple of group_size {group_size}")
         self.eps, self.group_size, self.norm_before_gate = eps, group_size or hidden_size, norm_before_gate
         self.weight = nn.Parameter(torch.ones(hidden_size, device=device, dtype=dtype))
         self.register_parameter("bias", None)
 
     def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
         """`x` and the gate `z` [..., hidden_size]."""
+        if x.shape[-1:] != self.weight.shape or (z is not None and z.shape != x.shape):
+            raise WorkbenchError(
+                f"shapes do not fit: x {list(x.shape)}, z {None if z is None else list(z.shape)}, "
+                f"weight {list(self.weight.shape)}"
+            )
         kind = x.dtype
         work = torch.float64 if kind == torch.float64 else torch.float32
         x = x.to(work)

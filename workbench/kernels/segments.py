@@ -11,18 +11,25 @@ from torch import Tensor
 from workbench.errors import WorkbenchError
 
 
+def places_from_lengths(cu_seqlens: Tensor, length: int) -> list[int]:
+    """Cumulative lengths [n + 1] as numbers; `WorkbenchError` unless they rise from 0 to `length`, which is not 0."""
+    places = cu_seqlens.tolist()
+    if cu_seqlens.dim() != 1 or not places or places[0] != 0 or places[-1] != length or places != sorted(places):
+        raise WorkbenchError(f"cu_seqlens must rise from 0 to the length {length}, not {places}")
+    if length == 0:
+        raise WorkbenchError("packed sequences need at least one token")
+    return places
+
+
 def bounds_from_lengths(cu_seqlens: Tensor, length: int) -> list[tuple[int, int]]:
-    """(start, end) of each sequence from cumulative lengths [n + 1], the convention of flash attention.
+    """(start, end) of each sequence from cumulative lengths [n + 1], the convention of flash attention; empty ones left out.
 
     Raises `WorkbenchError` unless they rise from 0 to `length`.
 
     >>> bounds_from_lengths(torch.tensor([0, 3, 5]), 5)
     [(0, 3), (3, 5)]
     """
-    places = [int(place) for place in cu_seqlens]
-    if not places or places[0] != 0 or places[-1] != length or places != sorted(places):
-        raise WorkbenchError(f"cu_seqlens must rise from 0 to the length {length}, not {places}")
-    return [(start, end) for start, end in itertools.pairwise(places) if end > start]
+    return [(a, b) for a, b in itertools.pairwise(places_from_lengths(cu_seqlens, length)) if b > a]
 
 
 def bounds_from_index(seq_idx: Tensor) -> list[tuple[int, int]]:
@@ -37,9 +44,18 @@ def bounds_from_index(seq_idx: Tensor) -> list[tuple[int, int]]:
     return list(itertools.pairwise(places))
 
 
-def each_sequence(run: Callable[[int, int, int], Tensor], seq_idx: Tensor, dim: int) -> Tensor:
-    """`run(row, start, end)` for every packed sequence of `seq_idx` [b, l], put together again along rows and `dim`."""
-    rows = []
+def each_sequence(
+    run: Callable[[int, int, int], Tensor], seq_idx: Tensor, *, rows: int, length: int, dim: int
+) -> Tensor:
+    """`run(row, start, end)` for every packed sequence of `seq_idx` [b, l], put together again along rows and `dim`.
+
+    Raises `WorkbenchError` unless `seq_idx` is [rows, length].
+    """
+    if seq_idx.shape != (rows, length):
+        raise WorkbenchError(f"seq_idx must be [{rows}, {length}] (rows, tokens), not {list(seq_idx.shape)}")
+    if seq_idx.numel() == 0:
+        raise WorkbenchError("packed sequences need at least one token")
+    done = []
     for row, index in enumerate(seq_idx):
-        rows.append(torch.cat([run(row, start, end) for start, end in bounds_from_index(index)], dim=dim))
-    return torch.cat(rows, dim=0)
+        done.append(torch.cat([run(row, start, end) for start, end in bounds_from_index(index)], dim=dim))
+    return torch.cat(done, dim=0)

@@ -31,7 +31,7 @@ def ssd_recurrent(
     [b, h, p, n]. Computed in float32, in float64 where x is. O(l · h · p · n).
     """
     kind, work = x.dtype, _work_dtype(x)
-    _check(x, dt, A, B, C)
+    _check(x, dt, A, B, C, D, initial_state)
     heads, groups = x.shape[2], B.shape[2]
     x, dt, A, B, C = (tensor.to(work) for tensor in (x, dt, A, B, C))
     B, C = (tensor.repeat_interleave(heads // groups, dim=2) for tensor in (B, C))
@@ -63,7 +63,9 @@ def ssd_chunked(
     not be a multiple of `chunk_size` (tokens).
     """
     kind, work = x.dtype, _work_dtype(x)
-    _check(x, dt, A, B, C)
+    _check(x, dt, A, B, C, D, initial_state)
+    if chunk_size < 1:
+        raise WorkbenchError(f"chunk_size must be at least 1 token, not {chunk_size}")
     length, heads, groups = x.shape[1], x.shape[2], B.shape[2]
     chunk = min(chunk_size, length)
     x, dt, A, B, C = (tensor.to(work) for tensor in (x, dt, A, B, C))
@@ -123,12 +125,18 @@ def _skip(y: Tensor, x: Tensor, D: Tensor | None) -> Tensor:
     return y + x * (D if D.dim() == 2 else D[:, None]).to(x.dtype)
 
 
-def _check(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
+def _check(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, initial_state: Tensor | None
+) -> None:
+    fits = x.dim() == 4 and B.dim() == 4 and dt.shape == x.shape[:3] and A.shape == x.shape[2:3]
+    fits = fits and B.shape == C.shape and B.shape[:2] == x.shape[:2]
+    fits = fits and (D is None or D.shape in (x.shape[2:3], x.shape[2:4]))
+    fits = fits and (initial_state is None or initial_state.shape == (x.shape[0], *x.shape[2:], B.shape[-1]))
+    if not fits:
+        optional = {"D": D, "initial_state": initial_state}
+        given = {"x": x, "dt": dt, "A": A, "B": B, "C": C} | {k: v for k, v in optional.items() if v is not None}
+        raise WorkbenchError("shapes do not fit: " + ", ".join(f"{name} {list(v.shape)}" for name, v in given.items()))
     if x.shape[1] == 0:
         raise WorkbenchError("a scan needs at least one token")
-    if dt.shape != x.shape[:3] or A.shape != x.shape[2:3] or B.shape != C.shape or B.shape[:2] != x.shape[:2]:
-        raise WorkbenchError(
-            f"shapes do not fit: x {list(x.shape)}, dt {list(dt.shape)}, A {list(A.shape)}, B {list(B.shape)}, C {list(C.shape)}"
-        )
-    if x.shape[2] % B.shape[2]:
+    if B.shape[2] == 0 or x.shape[2] % B.shape[2]:
         raise WorkbenchError(f"{x.shape[2]} heads are not a multiple of {B.shape[2]} groups")

@@ -1,0 +1,87 @@
+"""Where packed sequences begin and end, from either convention, and what is not a packing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from workbench.errors import WorkbenchError
+from workbench.kernels.segments import bounds_from_index, bounds_from_lengths, each_sequence, places_from_lengths
+
+
+@pytest.mark.parametrize(
+    ("cu_seqlens", "bounds"),
+    [
+        ([0, 5], [(0, 5)]),
+        ([0, 3, 5], [(0, 3), (3, 5)]),
+        ([0, 1, 2, 3, 4, 5], [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]),
+        ([0, 0, 3, 3, 5, 5], [(0, 3), (3, 5)]),  # empty sequences have no tokens to run
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_bounds_from_lengths(cu_seqlens: list[int], bounds: list[tuple[int, int]], dtype: torch.dtype) -> None:
+    assert bounds_from_lengths(torch.tensor(cu_seqlens, dtype=dtype), 5) == bounds
+    assert places_from_lengths(torch.tensor(cu_seqlens, dtype=dtype), 5) == cu_seqlens
+
+
+@pytest.mark.parametrize(
+    ("cu_seqlens", "length", "message"),
+    [
+        ([], 5, "cu_seqlens must rise from 0 to the length 5, not []"),
+        ([1, 5], 5, "cu_seqlens must rise from 0 to the length 5, not [1, 5]"),
+        ([0, 4], 5, "cu_seqlens must rise from 0 to the length 5, not [0, 4]"),
+        ([0, 6], 5, "cu_seqlens must rise from 0 to the length 5, not [0, 6]"),
+        ([0, 4, 2, 5], 5, "cu_seqlens must rise from 0 to the length 5, not [0, 4, 2, 5]"),
+        ([[0, 5]], 5, "cu_seqlens must rise from 0 to the length 5, not [[0, 5]]"),
+        (5, 5, "cu_seqlens must rise from 0 to the length 5, not 5"),
+        ([0], 0, "packed sequences need at least one token"),
+        ([0, 0], 0, "packed sequences need at least one token"),
+    ],
+)
+def test_bad_lengths(cu_seqlens: object, length: int, message: str) -> None:
+    with pytest.raises(WorkbenchError) as caught:
+        bounds_from_lengths(torch.tensor(cu_seqlens), length)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("seq_idx", "bounds"),
+    [
+        ([7], [(0, 1)]),
+        ([0, 0, 0], [(0, 3)]),
+        ([0, 0, 1, 2, 2], [(0, 2), (2, 3), (3, 5)]),
+        ([3, 3, 1, 1], [(0, 2), (2, 4)]),  # only where the number changes counts
+    ],
+)
+def test_bounds_from_index(seq_idx: list[int], bounds: list[tuple[int, int]]) -> None:
+    assert bounds_from_index(torch.tensor(seq_idx)) == bounds
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_each_sequence_puts_back_what_it_cut(dim: int) -> None:
+    seq_idx = torch.tensor([[0, 0, 1, 1, 1], [0, 1, 2, 2, 2]])
+    x = torch.arange(30).view(2, 3, 5) if dim == 2 else torch.arange(30).view(2, 5, 3)
+    seen = []
+
+    def run(row: int, start: int, end: int) -> torch.Tensor:
+        seen.append((row, start, end))
+        return x[row : row + 1].narrow(dim, start, end - start)
+
+    assert torch.equal(each_sequence(run, seq_idx, rows=2, length=5, dim=dim), x)
+    assert seen == [(0, 0, 2), (0, 2, 5), (1, 0, 1), (1, 1, 2), (1, 2, 5)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows", "length", "message"),
+    [
+        ((1, 5), 2, 5, "seq_idx must be [2, 5] (rows, tokens), not [1, 5]"),
+        ((2, 4), 2, 5, "seq_idx must be [2, 5] (rows, tokens), not [2, 4]"),
+        ((5,), 1, 5, "seq_idx must be [1, 5] (rows, tokens), not [5]"),
+        ((1, 0), 1, 0, "packed sequences need at least one token"),
+        ((0, 5), 0, 5, "packed sequences need at least one token"),
+    ],
+)
+def test_an_index_that_does_not_fit(shape: tuple[int, ...], rows: int, length: int, message: str) -> None:
+    with pytest.raises(WorkbenchError) as caught:
+        each_sequence(lambda *_: torch.ones(1), torch.zeros(shape), rows=rows, length=length, dim=1)
+    assert str(caught.value) == message
