@@ -93,6 +93,7 @@ def test_scale_multiplies_the_output_and_not_the_state(kernel: Any) -> None:
     (usual, usual_state), (scaled, state) = kernel(**given), kernel(**given, scale=3.0)
     assert distance(scaled, usual * 3.0 * KEY**0.5) < 1e-14
     assert torch.equal(state, usual_state)
+    assert kernel(**given, scale=0.0)[0].eq(0).all()
 
 
 @pytest.mark.parametrize("kernel", [gated_delta_recurrent, gated_delta_chunked])
