@@ -3,7 +3,10 @@
 What is written does not say how the model was fused: keys, shapes and the pattern on record are those of the unfused model,
 so every fusion of the same symbols reads it, and a checkpoint of an unfused Megatron run is read by a fused model.
 
-A checkpoint is written beside its place and renamed into it once it is whole.
+A checkpoint is written beside its place and renamed into it once it is whole. One is read into memory of its own, and a model
+is changed once everything has been read. Nothing of a stranger's is unpickled: megatron and torch unpickle `.metadata`
+(`torch/distributed/checkpoint/filesystem.py:938`) and stored objects (`default_planner.py:388`) as they come, so the
+first is inspected before they see it (`workbench.checkpoint.safety`) and the second are read with `weights_only` forced.
 """
 
 from __future__ import annotations
@@ -17,25 +20,22 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from megatron.core import dist_checkpointing, parallel_state
-from megatron.core.dist_checkpointing.core import CheckpointingException
 from megatron.core.dist_checkpointing.dict_utils import nested_values
 from megatron.core.dist_checkpointing.mapping import ShardedTensor, ShardedTensorFactory
 from megatron.core.optimizer.optimizer import MegatronOptimizer
 from torch import nn
-from torch.distributed.checkpoint import CheckpointException
 
 from workbench.checkpoint.mismatch import check_names
+from workbench.checkpoint.safety import check_folder
 from workbench.errors import WorkbenchError
 from workbench.fusion import optimizer_states, runtime
+from workbench.fusion.checkpoint_files import ERRORS, check_plain, check_target, first_line, move_into_place, reading
 from workbench.fusion.cpu_platform import cuda_literals_on_cpu
 from workbench.fusion.model import pattern_of
 from workbench.fusion.names import unwrapped
 from workbench.fusion.noise import hushed
 
 type Optimizer = MegatronOptimizer | torch.optim.Optimizer
-
-# What reading a damaged checkpoint raises; torch's own is a BaseException.
-_READ_ERRORS = (CheckpointingException, CheckpointException, OSError, RuntimeError, EOFError, ValueError, KeyError)
 
 # The version that Megatron-LM writes; its loaders look at it to know how qkv weights are laid out.
 _VERSION = 3.0
@@ -61,11 +61,12 @@ def save_checkpoint(
     """Write a model (or one chunk a virtual stage) and its optimizer to the folder `path`; called on every rank.
 
     `optimizer` is megatron's (plain or distributed) or `torch.optim.Adam`/`AdamW`. `extra` holds plain values of the
-    user's. Raises `WorkbenchError` when `path` exists, unless `force`.
+    user's: numbers, texts, lists, tuples and dicts of them. Raises `WorkbenchError` when `path` exists, unless `force`,
+    which replaces a checkpoint or an empty folder and nothing else; and when it cannot be written.
     """
-    path = Path(path)
-    if path.exists() and not force:
-        raise WorkbenchError(f"{path} exists; give another path, or force=True to replace it")
+    path = Path(path).absolute()
+    check_target(path, force)
+    check_plain("extra", dict(extra or {}))
     runtime.require()
     chunks = _chunks(model)
     state = _sharded_state(chunks, optimizer, loading=False)
@@ -75,18 +76,21 @@ def save_checkpoint(
         "workbench": {"pattern": str(pattern_of(chunks[0]).unfused()), "extra": dict(extra or {})},
     }
     partial = path.with_name(f".{path.name}.partial")
-    if dist.get_rank() == 0:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    dist.barrier()
-    with cuda_literals_on_cpu(), hushed():
-        dist_checkpointing.save(state, str(partial), validate_access_integrity=True)
-    dist.barrier()
-    if dist.get_rank() == 0:
-        if path.exists():
-            shutil.rmtree(path)
-        partial.rename(path)
-    dist.barrier()
+    try:
+        if dist.get_rank() == 0:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        dist.barrier()
+        with cuda_literals_on_cpu(), hushed():
+            dist_checkpointing.save(state, str(partial), validate_access_integrity=True)
+        dist.barrier()
+        if dist.get_rank() == 0:
+            move_into_place(partial, path)
+        dist.barrier()
+    except ERRORS as error:
+        if dist.get_rank() == 0:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise WorkbenchError(f"{path} cannot be written: {first_line(error)}") from error
     return path
 
 
@@ -95,8 +99,12 @@ def load_checkpoint(
 ) -> Loaded:
     """Read a checkpoint into a model, whatever either fuses, and into its optimizer if one is given.
 
-    Raises `CheckpointMismatch` before anything is changed when names or shapes do not fit, with the sub-layer, its kind
-    and what the checkpoint holds there; `WorkbenchError` when `path` is no readable `torch_dist` checkpoint.
+    Raises `CheckpointMismatch` when names or shapes do not fit, with the sub-layer, its kind and what the checkpoint holds
+    there; `WorkbenchError` when `path` is no readable `torch_dist` checkpoint, `UnsafeCheckpoint` when it asks for code to
+    be run. The model is changed only once everything has been read.
+
+    Without its optimizer, a bf16 model that is trained here keeps older master weights: megatron's
+    `optimizer.reload_model_params()` takes the loaded ones.
     """
     path = Path(path)
     stored = stored_shapes(path)
@@ -104,56 +112,66 @@ def load_checkpoint(
     # The weights alone first: an optimizer template allocates state, which must not happen for a checkpoint that does not fit.
     weights = _sharded_state(chunks, None, loading=True)
     check_names(_global_shapes(weights), _only_weights(stored), pattern_of(chunks[0]))
-    if optimizer is not None and not any(name.startswith(optimizer_states.PREFIX) for name in stored):
-        raise WorkbenchError(f"{path} holds no optimizer state: load it without an optimizer")
+    if optimizer is not None:
+        if not any(name.startswith(optimizer_states.PREFIX) for name in stored):
+            raise WorkbenchError(f"{path} holds no optimizer state: load it without an optimizer")
+        optimizer_states.check_kind(optimizer, stored, stored_values(path).get("optimizer"), path)
     state = _sharded_state(chunks, optimizer, loading=True)
     lacking = sorted(_global_shapes(state).keys() - stored.keys())
     if lacking:
         raise WorkbenchError(
             f"{path} lacks {len(lacking)} optimizer state(s) of this optimizer, such as {lacking[0]}: it was saved before the "
-            "first step, or with another optimizer or precision"
+            "first step; load it without an optimizer"
         )
-    try:
-        with cuda_literals_on_cpu(), hushed():
-            loaded = dist_checkpointing.load(state, str(path))
-    except _READ_ERRORS as error:
-        raise WorkbenchError(f"{path} cannot be read: {_first_line(error)}") from error
+    _into_memory_of_its_own(state)
+    with reading(path):
+        loaded = dist_checkpointing.load(state, str(path))
+        iteration = int(loaded.get("iteration", 0))
+        extra = dict(loaded.get("workbench", {}).get("extra", {}))
+    if optimizer is not None:
+        with reading(path):
+            optimizer_states.load(optimizer, loaded["optimizer"])
     for number, chunk in enumerate(chunks):
         unwrapped(chunk).load_state_dict(loaded[_model_key(number, chunks)], strict=True)
-    if optimizer is not None:
-        with hushed():
-            optimizer_states.load(optimizer, loaded["optimizer"])
-    ours = loaded.get("workbench", {})
-    return Loaded(int(loaded.get("iteration", 0)), ours.get("extra", {}))
+    return Loaded(iteration, extra)
 
 
 def stored_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
     """Stored key → global shape of every tensor of a `torch_dist` checkpoint; `WorkbenchError` when it is none."""
     path = Path(path)
-    if not path.is_dir():
-        raise WorkbenchError(f"{path} is not a folder: a torch_dist checkpoint is a folder with a metadata.json")
-    try:
-        with hushed():
-            entries = dist_checkpointing.load_tensors_metadata(str(path))
-    except _READ_ERRORS as error:
-        raise WorkbenchError(f"{path} is no readable torch_dist checkpoint: {_first_line(error)}") from error
-    return {name: tuple(entry.global_shape) for name, entry in entries.items()}
+    check_folder(path)
+    with reading(path):
+        entries = dist_checkpointing.load_tensors_metadata(str(path))
+        return {name: tuple(entry.global_shape) for name, entry in entries.items()}
 
 
 def stored_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     """Stored key → whole tensor, on the CPU; for checkpoints that fit in memory."""
     path = Path(path)
     names = stored_shapes(path)
-    try:
-        with hushed():
-            everything = dist_checkpointing.load_plain_tensors(str(path))
+    with reading(path):
+        everything = dist_checkpointing.load_plain_tensors(str(path))
         # It also holds what the writer stored beside tensors.
         return {name: everything[name] for name in names}
-    except _READ_ERRORS as error:
-        raise WorkbenchError(f"{path} cannot be read: {_first_line(error)}") from error
+
+
+def stored_values(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint holds beside its tensors: iteration, optimizer settings, the pattern on record."""
+    path = Path(path)
+    check_folder(path)
+    with reading(path):
+        return dict(dist_checkpointing.load_common_state_dict(str(path)))
 
 
 # ------------------------------------------------------------------------------------------------------
+
+
+def _into_memory_of_its_own(state: Mapping[str, Any]) -> None:
+    """Point a sharded state dict away from the model's tensors: torch fills the ones it points to, one by one, and an error
+    on the way would leave a model half loaded."""
+    for entry in nested_values(dict(state)):
+        if isinstance(entry, ShardedTensor | ShardedTensorFactory) and isinstance(entry.data, torch.Tensor):
+            entry.data = torch.empty_like(entry.data)
 
 
 def _chunks(model: nn.Module | Sequence[nn.Module]) -> list[Any]:
@@ -171,6 +189,8 @@ def _sharded_state(chunks: list[Any], optimizer: Optimizer | None, *, loading: b
         # Optimizer state by model key: independent of how many ranks share it.
         "distrib_optim_sharding_type": "fully_reshardable",
         "distrib_optim_fully_reshardable_mem_efficient": False,
+        # As Megatron-LM: with expert parallelism megatron chains two optimizers; their tensors are still named by weight.
+        "chained_optim_avoid_prefix": True,
     }
     state: dict[str, Any] = {}
     for number, chunk in enumerate(chunks):
@@ -198,8 +218,3 @@ def _global_shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 def _only_weights(stored: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     return {name: shape for name, shape in stored.items() if not name.startswith(optimizer_states.PREFIX)}
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__

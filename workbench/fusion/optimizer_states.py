@@ -7,14 +7,15 @@ its upstream line. A plain `torch.optim.Adam` is stored in the same layout.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from megatron.core.dist_checkpointing.optimizer import get_param_id_to_sharded_param_map, optim_state_to_sharding_state
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
-from megatron.core.optimizer.optimizer import ChainedOptimizer, MegatronOptimizer
+from megatron.core.optimizer.optimizer import ChainedOptimizer, Float16OptimizerWithFloat16Params, MegatronOptimizer
 
 from workbench.errors import WorkbenchError
 from workbench.fusion.cpu_platform import cuda_literals_on_cpu
@@ -22,6 +23,10 @@ from workbench.fusion.cpu_platform import cuda_literals_on_cpu
 PREFIX = "optimizer."
 
 _ADAM = (torch.optim.Adam, torch.optim.AdamW)
+
+_DISTRIBUTED = "megatron's distributed optimizer"
+_MASTERS = "megatron's optimizer with fp32 master weights"
+_FP32 = "megatron's fp32 optimizer"
 
 
 def sharded(optimizer: Any, model_state: dict[str, Any], metadata: dict[str, Any], *, loading: bool) -> dict[str, Any]:
@@ -35,9 +40,56 @@ def sharded(optimizer: Any, model_state: dict[str, Any], metadata: dict[str, Any
         return optimizer.sharded_state_dict(model_state, is_loading=loading, metadata=metadata)
     if isinstance(optimizer, _ADAM):
         return _sharded_adam(optimizer, model_state, loading=loading)
-    raise WorkbenchError(
+    raise _unsupported(optimizer)
+
+
+def check_kind(optimizer: Any, names: Collection[str], settings: Any, path: Path) -> None:
+    """Raise `WorkbenchError` unless a checkpoint with these stored names and optimizer settings is of the optimizer's kind.
+
+    Kinds share names, so that some would load into others, wrongly: AdamW's settings make an AdamW of torch's Adam.
+    """
+    stored, ours = _stored_kind(names, settings), _kind(optimizer)
+    if stored is None:
+        raise WorkbenchError(f"{path} holds tensors of an optimizer and not its settings: load it without an optimizer")
+    if stored != ours:
+        raise WorkbenchError(f"{path} holds the state of {stored}, and this is {ours}: load it without an optimizer")
+
+
+def _kind(optimizer: Any) -> str:
+    if isinstance(optimizer, MegatronOptimizer):
+        first = inner_optimizers(optimizer)[0]
+        if isinstance(first, DistributedOptimizer):
+            return _DISTRIBUTED
+        return _MASTERS if isinstance(first, Float16OptimizerWithFloat16Params) else _FP32
+    if isinstance(optimizer, _ADAM):
+        return _torch_kind(optimizer.param_groups[0])
+    raise _unsupported(optimizer)
+
+
+def _stored_kind(names: Collection[str], settings: Any) -> str | None:
+    # megatron numbers the optimizers of a chain, and keeps the settings of all but its fp32 one a level deeper.
+    if isinstance(settings, dict):
+        settings = settings.get(0, settings)
+    if isinstance(settings, dict):
+        settings = settings.get("optimizer", settings)
+    groups = settings.get("param_groups") if isinstance(settings, dict) else None
+    if not isinstance(groups, list) or not groups or not isinstance(groups[0], dict):
+        return None
+    if any(name.startswith(f"{PREFIX}state.param.") for name in names):
+        return _DISTRIBUTED
+    if any(name.startswith(f"{PREFIX}state.fp32_param.") for name in names):
+        return _MASTERS
+    return _FP32 if "wd_mult" in groups[0] else _torch_kind(groups[0])
+
+
+def _unsupported(optimizer: Any) -> WorkbenchError:
+    return WorkbenchError(
         f"{type(optimizer).__name__} is not supported: use megatron's optimizer, torch's Adam or AdamW"
     )
+
+
+def _torch_kind(group: dict[str, Any]) -> str:
+    return "torch's AdamW" if group.get("decoupled_weight_decay") else "torch's Adam"
 
 
 def load(optimizer: Any, state: dict[str, Any]) -> None:
