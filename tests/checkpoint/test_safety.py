@@ -161,7 +161,9 @@ def test_a_damaged_metadata_json(folder, content):
     assert refusal(folder).startswith(f"{folder / 'metadata.json'} cannot be read: ")
 
 
-@pytest.mark.parametrize(("content", "shown"), [("[]", "None"), ('{"sharded_backend": "zarr"}', "'zarr'"), ("{}", "None")])
+@pytest.mark.parametrize(
+    ("content", "shown"), [("[]", "None"), ('{"sharded_backend": "zarr"}', "'zarr'"), ("{}", "None")]
+)
 def test_another_format(folder, content, shown):
     (folder / "metadata.json").write_text(content)
     assert refusal(folder) == f"{folder / 'metadata.json'} names the format {shown}: only torch_dist can be read"
