@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import shutil
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ ERRORS = (Exception, CheckpointException)
 
 # Environment of torch.load: the first wins over every weights_only=False in the code, the second contradicts it.
 _FORCE, _FORCE_NO = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
-_REFUSED = re.compile(r"GLOBAL (\S+) was not an allowed global")
+_REFUSED = re.compile(r"GLOBAL (\S+) (?:was not an allowed global|whose module)")
 
 _PLAIN = (str, int, float, bool, bytes, type(None))
 
@@ -95,5 +96,8 @@ def first_line(error: BaseException) -> str:
     """Type and first line of an error; of the error inside when torch wraps it with the traceback of its rank."""
     if isinstance(error, CheckpointException) and error.failures:
         error = next(iter(error.failures.values()))[0]
+    if isinstance(error, pickle.UnpicklingError):
+        # torch's own text advises to load without weights_only.
+        return "UnpicklingError: a part of it holds something else than plain data"
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__
