@@ -164,7 +164,8 @@ def _forward_step(data: Iterator[Tensor], model: nn.Module) -> tuple[Tensor, Cal
 
 def _mean_loss(output: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     loss = output.float().mean()
-    return loss, {"loss": loss.detach()}
+    # A copy: the schedule divides the loss by the number of micro-batches in place (schedules.py:341).
+    return loss, {"loss": loss.detach().clone()}
 
 
 def _finalize(*arguments: Any, **options: Any) -> None:
