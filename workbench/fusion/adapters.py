@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from megatron.core.ssm.mamba_mixer import MambaMixer
+from megatron.core.tensor_parallel.layers import RowParallelLinear
 from megatron.core.tensor_parallel.random import get_cuda_rng_tracker, get_data_parallel_rng_tracker_name
 from megatron.core.transformer.dot_product_attention import DotProductAttention
 from megatron.core.transformer.transformer_config import TransformerConfig
@@ -24,7 +25,10 @@ class LocalNorm(nn.Module):
 
     Stands for `WrappedTorchNorm` (`transformer/torch_norm.py:28`), which ignores `params_dtype` and refuses
     zero-centred gamma and sequence parallelism; the MoE layer under tensor parallelism needs the latter
-    (`transformer/moe/moe_layer.py:630`). Parameters: `weight` [hidden_size], `bias` [hidden_size] for LayerNorm.
+    (`transformer/moe/moe_layer.py:630`). As Transformer Engine's norm it computes in the dtype of its weight: with an fp32
+    residual stream what comes in is wider than the linears that follow.
+
+    Parameters: `weight` [hidden_size], `bias` [hidden_size] for LayerNorm.
     """
 
     def __init__(self, config: TransformerConfig, hidden_size: int, eps: float = 1e-5, **_: Any) -> None:
@@ -43,13 +47,13 @@ class LocalNorm(nn.Module):
             _mark_sequence_parallel(parameter, config)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., hidden_size] → the same shape and dtype."""
+        """[..., hidden_size] of any dtype → the same shape in the dtype of the weight."""
         weight = self.weight + 1 if self.zero_centered else self.weight
         if weight.dtype != x.dtype:
-            weight = weight.to(x.dtype)
+            x = x.to(weight.dtype)
         if self.bias is None:
             return F.rms_norm(x, (self.hidden_size,), weight, self.eps)
-        return F.layer_norm(x, (self.hidden_size,), weight, self.bias.to(x.dtype), self.eps)
+        return F.layer_norm(x, (self.hidden_size,), weight, self.bias, self.eps)
 
 
 def _mark_sequence_parallel(parameter: nn.Parameter, config: TransformerConfig) -> None:
@@ -94,6 +98,18 @@ class DuplicatedLinear(nn.Module):
         return F.linear(x, self.weight), None
 
 
+class ExpertRowParallelLinear(RowParallelLinear):
+    """`RowParallelLinear` whose output may be written to, as `MLP` does with an expert's bias (`transformer/mlp.py:353`).
+
+    On one rank the reduction hands its input on, and autograd refuses to write into that.
+    """
+
+    def forward(self, input_: Tensor) -> tuple[Tensor, Tensor | None]:
+        """[..., input_size] → ([..., output_size], bias)."""
+        output, bias = super().forward(input_)
+        return (output if bias is None else output.clone()), bias
+
+
 class MLADotProductAttention(DotProductAttention):
     """`DotProductAttention` for multi-latent attention, whose values have a width of their own.
 
@@ -112,11 +128,14 @@ class MambaMixerAsAttention(MambaMixer):
     """A `MambaMixer` in the self-attention slot of a `TransformerLayer`; parameters and results are `MambaMixer`'s own.
 
     The slot builds without `d_model` (`transformer/transformer_layer.py:378`), which `MambaLayer` takes from the hidden
-    size, and calls with rotary embeddings and masks (`:615`), which a Mamba mixer has no use for.
+    size, and calls with rotary embeddings and masks (`:615`), which a Mamba mixer has no use for. Its name is the one that
+    `MambaLayer` gives: quantization recipes choose by name (`quantization/utils.py`).
     """
 
     def __init__(self, config: TransformerConfig, *args: Any, cp_comm_type: Any = None, **kwargs: Any) -> None:
         kwargs.setdefault("d_model", config.hidden_size)
+        if kwargs.get("name"):
+            kwargs["name"] = kwargs["name"].removesuffix(".self_attention") + ".mixer"
         super().__init__(config, *args, **kwargs)
 
     def forward(

@@ -15,7 +15,7 @@ from megatron.core.ssm.mamba_layer import MambaLayer, MambaLayerSubmodules
 from megatron.core.ssm.mamba_mixer import MambaMixer
 from megatron.core.ssm.mlp_layer import MLPLayer
 from megatron.core.transformer.identity_op import IdentityFuncOp, IdentityOp
-from megatron.core.transformer.spec_utils import ModuleSpec
+from megatron.core.transformer.spec_utils import ModuleSpec, get_module
 from megatron.core.transformer.transformer_layer import TransformerLayer, TransformerLayerSubmodules
 
 from workbench.errors import WorkbenchError
@@ -25,6 +25,9 @@ from workbench.pattern.symbols import symbol_of
 # Layer classes that add nothing to what a TransformerLayer does with the filled slots.
 _PLAIN = (TransformerLayer, MLPLayer, MambaLayer)
 
+# Parameters of a layer that act on both halves of a fused one.
+_SHARED = ("hidden_dropout",)
+
 
 class SpecError(WorkbenchError):
     """Two stand-alone specs cannot share one layer; the text says which part of which slot stands in the way."""
@@ -33,6 +36,8 @@ class SpecError(WorkbenchError):
 @dataclass(frozen=True)
 class ChannelMixer:
     """Builds Y's `mlp` as its stand-alone layer would, inside a layer that was built for X.
+
+    Its name is that of the next sub-layer: quantization recipes choose by name (`quantization/utils.py`).
 
     megatron's stack does not tell stand-alone channel mixers that they are in an MTP layer
     (`models/hybrid/hybrid_block.py:195-211`), and the router's statistics depend on it
@@ -44,6 +49,8 @@ class ChannelMixer:
     def __call__(self, **kwargs: Any) -> Any:
         """Build the module; keyword arguments are those of `TransformerLayer` to its `mlp` slot."""
         kwargs["is_mtp_layer"] = False
+        if kwargs.get("name"):
+            kwargs["name"] = _in_next_sublayer(kwargs["name"])
         return self.build(**kwargs)
 
 
@@ -58,7 +65,7 @@ def fused_layer_spec(symbols: str, submodules: HybridStackSubmodules) -> ModuleS
     mixer = _mixer_slots(x, x_spec)
     channel = _channel_slots(y, y_spec)
     return ModuleSpec(
-        module=_layer_class(symbols, x_spec.module, y_spec.module),
+        module=_layer_class(symbols, get_module(x_spec), get_module(y_spec)),
         params=_merged(symbols, x_spec.params, y_spec.params),
         submodules=TransformerLayerSubmodules(**mixer, **channel),
     )
@@ -112,8 +119,8 @@ def _only(symbol: str, given: Any, wanted: set[str]) -> dict[str, Any]:
 
 
 def _mamba_as_attention(mixer: Any) -> ModuleSpec:
-    if not isinstance(mixer, ModuleSpec) or mixer.module is not MambaMixer:
-        found = getattr(mixer, "module", mixer)
+    if not isinstance(mixer, ModuleSpec) or get_module(mixer) is not MambaMixer:
+        found = get_module(mixer)
         raise SpecError(
             f"'M' (Mamba-2): the mixer is {getattr(found, '__name__', found)!r}; only megatron's MambaMixer is known to "
             "work in the attention slot of a TransformerLayer"
@@ -131,6 +138,11 @@ def _layer_class(symbols: str, x: type, y: type) -> type:
     chosen = special[0] if special else TransformerLayer
     if not issubclass(chosen, TransformerLayer):
         raise SpecError(f"[{symbols}]: the stand-alone layer {chosen.__name__} is not a TransformerLayer")
+    if issubclass(chosen, MLPLayer):
+        raise SpecError(
+            f"[{symbols}]: the stand-alone layer {chosen.__name__} is an MLPLayer with behaviour of its own, and an MLPLayer has no "
+            "place for a sequence mixer; derive it from TransformerLayer to fuse it"
+        )
     return chosen
 
 
@@ -138,4 +150,17 @@ def _merged(symbols: str, x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any
     for name in x.keys() & y.keys():
         if x[name] != y[name]:
             raise SpecError(f"[{symbols}]: the stand-alone specs disagree on {name!r}: {x[name]!r} against {y[name]!r}")
+    for name in _SHARED:
+        if (name in x) != (name in y):
+            raise SpecError(
+                f"[{symbols}]: only the stand-alone spec of {symbols[name not in x]!r} sets {name!r}, and one layer "
+                "has one for both halves"
+            )
     return {**x, **y}
+
+
+def _in_next_sublayer(name: str) -> str:
+    """ "decoder.layers.3.mlp" → "decoder.layers.4.mlp"; a name without a layer index comes back as it is."""
+    layers, _, module = name.rpartition(".")
+    layers, _, index = layers.rpartition(".")
+    return f"{layers}.{int(index) + 1}.{module}" if index.isdigit() else name

@@ -8,9 +8,11 @@ name.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from megatron.core.fusions.fused_bias_dropout import get_bias_dropout_add
-from megatron.core.models.gpt.moe_module_specs import get_moe_module_spec
+from megatron.core.models.backends import LocalSpecProvider
+from megatron.core.models.gpt.moe_module_specs import get_moe_module_spec_for_backend
 from megatron.core.models.hybrid.hybrid_block import HybridStack, HybridStackSubmodules
 from megatron.core.ssm.gated_delta_net import GatedDeltaNet, GatedDeltaNetSubmodules
 from megatron.core.ssm.mamba_layer import MambaLayer, MambaLayerSubmodules
@@ -32,6 +34,7 @@ from megatron.core.transformer.experimental_attention_variant.dsa import (
 )
 from megatron.core.transformer.identity_op import IdentityOp
 from megatron.core.transformer.mlp import MLP, MLPSubmodules
+from megatron.core.transformer.moe.experts import SequentialMLP
 from megatron.core.transformer.multi_latent_attention import MLASelfAttention, MLASelfAttentionSubmodules
 from megatron.core.transformer.multi_token_prediction import (
     MultiTokenPredictionBlock,
@@ -48,7 +51,7 @@ from megatron.core.transformer.transformer_layer import (
 )
 
 from workbench.checkpoint.names import local_prefixes
-from workbench.fusion.adapters import DuplicatedLinear, LocalNorm, MLADotProductAttention
+from workbench.fusion.adapters import DuplicatedLinear, ExpertRowParallelLinear, LocalNorm, MLADotProductAttention
 
 _CAUSAL = {"attn_mask_type": AttnMaskType.causal}
 
@@ -189,11 +192,19 @@ def _moe(num_experts: int | None) -> ModuleSpec:
         module=MoETransformerLayer,
         submodules=TransformerLayerSubmodules(
             pre_mlp_layernorm=LocalNorm,
-            mlp=get_moe_module_spec(use_te=False, num_experts=num_experts or 1, moe_grouped_gemm=False),
+            mlp=get_moe_module_spec_for_backend(_ExpertBackend(), num_experts=num_experts or 1, moe_grouped_gemm=False),
             mlp_bda=get_bias_dropout_add,
             sharded_state_dict_keys_map=local_prefixes("E"),
         ),
     )
+
+
+class _ExpertBackend(LocalSpecProvider):
+    """Upstream's choice of local modules for experts, with biases that work on one rank."""
+
+    def grouped_mlp_modules(self, moe_use_grouped_gemm: bool) -> Any:
+        linears = MLPSubmodules(linear_fc1=ColumnParallelLinear, linear_fc2=ExpertRowParallelLinear)
+        return partial(SequentialMLP, submodules=linears)
 
 
 def _mtp() -> ModuleSpec:

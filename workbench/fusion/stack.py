@@ -8,6 +8,7 @@ next, and `layer_type_list` stays the list of sub-layers, which is what megatron
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -96,8 +97,11 @@ class FusedHybridStack(HybridStack):
         self.pp_layer_offset = pp_layer_offset
         self.submodules = submodules
         self.blocks = plan_blocks(self.layer_type_list, pp_layer_offset, fusion, is_mtp_layer)
-        for local_index, block in enumerate(self.blocks):
-            self.layers.append(self._build_block(block, f"{name}.layers.{local_index}" if name else None))
+        for block in self.blocks:
+            # Names are canonical within the segment, as upstream's: quantization recipes choose by them.
+            self.layers.append(
+                self._build_block(block, f"{name}.layers.{block.first - pp_layer_offset}" if name else None)
+            )
         if config.cuda_graph_impl == "local":
             annotate_first_last_layer(self.layers)
         self.num_layers_per_pipeline_rank = len(self.layers)
@@ -169,8 +173,21 @@ class FusedHybridStack(HybridStack):
         for block, layer in zip(self.blocks, self.layers, strict=True):
             if block.symbols[0] == "M":
                 holder = layer.self_attention if block.fused else layer
+                self._check_chunk_size_is_found(holder if block.fused else layer.mixer)
                 return holder.mamba_state_shapes_per_request()
         return None
+
+    def _check_chunk_size_is_found(self, mixer: Any) -> None:
+        # MambaInferenceStateConfig.from_model asks for the shapes, then pairs sub-layers with modules by position
+        # (inference/config.py:66-70) and takes 128 where that finds no mixer.
+        pairs = zip(self.layer_type_list, self.layers, strict=False)
+        found = [layer.mixer.chunk_size for symbol, layer in pairs if symbol == "M" and hasattr(layer, "mixer")]
+        if (found or [128])[0] != mixer.chunk_size:
+            warnings.warn(
+                f"megatron's MambaInferenceStateConfig.from_model takes a chunk size of 128 for this fused model, whose Mamba layers "
+                f"have {mixer.chunk_size}; use workbench.fusion.inference.mamba_state_config",
+                stacklevel=3,
+            )
 
     # ---------------------------------------------------------------------------------- checkpoints
 

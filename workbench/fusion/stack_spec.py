@@ -11,8 +11,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from megatron.core.models.hybrid.hybrid_block import HybridStack
+from megatron.core.models.hybrid.hybrid_layer_specs import hybrid_stack_spec
 from megatron.core.transformer.multi_token_prediction import MultiTokenPredictionLayer
-from megatron.core.transformer.spec_utils import ModuleSpec
+from megatron.core.transformer.spec_utils import ModuleSpec, get_module
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from workbench.errors import WorkbenchError
@@ -43,11 +44,7 @@ def choose_backend(asked: str = "auto") -> str:
 
 def backend_stack_spec(backend: str, config: TransformerConfig) -> ModuleSpec:
     """The unfused stack spec of a backend: ours of local modules, or upstream's of Transformer Engine modules."""
-    if backend == "local":
-        return local_stack_spec(config)
-    from megatron.core.models.hybrid.hybrid_layer_specs import hybrid_stack_spec
-
-    return hybrid_stack_spec
+    return local_stack_spec(config) if backend == "local" else hybrid_stack_spec
 
 
 def fused_stack_spec(base: ModuleSpec, fusion: str | None = None, *, final_norm: Any = None) -> ModuleSpec:
@@ -57,7 +54,7 @@ def fused_stack_spec(base: ModuleSpec, fusion: str | None = None, *, final_norm:
     `final_norm` builds the norm at the end of the stack where upstream's `TENorm` cannot be built. Raises `SpecError`
     when the spec's stack or MTP layer is a class with behaviour of its own.
     """
-    if base.module is not HybridStack:
+    if get_module(base) is not HybridStack:
         raise SpecError(f"the stack spec builds {base.module!r}; only megatron's HybridStack is known here")
     params = {**base.params, "fusion": fusion, "final_norm": final_norm}
     submodules = base.submodules
@@ -69,23 +66,25 @@ def fused_stack_spec(base: ModuleSpec, fusion: str | None = None, *, final_norm:
 def _fused_mtp(block: ModuleSpec, fusion: str | None) -> ModuleSpec:
     layers = []
     for layer in block.submodules.layer_specs:
-        if layer.module is not MultiTokenPredictionLayer:
+        if get_module(layer) is not MultiTokenPredictionLayer:
             raise SpecError(f"the MTP layer spec builds {layer.module!r}; only megatron's own is known here")
         layers.append(replace(layer, module=FusedMultiTokenPredictionLayer, params={**layer.params, "fusion": fusion}))
     return replace(block, submodules=replace(block.submodules, layer_specs=layers))
 
 
-def model_stack_spec(backend: str, config: TransformerConfig, fusion: str) -> ModuleSpec:
-    """The fused stack spec of a backend for one pattern."""
+def model_stack_spec(
+    backend: str, config: TransformerConfig, fusion: str, base: ModuleSpec | None = None
+) -> ModuleSpec:
+    """The fused stack spec of a backend, or of the user's `base`, for one pattern.
+
+    Upstream builds the final norm by name, whatever the spec (`models/hybrid/hybrid_block.py:215`); the local backend's
+    takes its place where Transformer Engine's cannot be built.
+    """
     return fused_stack_spec(
-        backend_stack_spec(backend, config), fusion, final_norm=LocalNorm if backend == "local" else None
+        base or backend_stack_spec(backend, config), fusion, final_norm=LocalNorm if backend == "local" else None
     )
 
 
-def __getattr__(name: str) -> Any:
-    # A spec that Megatron-LM's --spec finds by name; made on demand because it needs Transformer Engine.
-    if name == "fully_fused_stack_spec":
-        from megatron.core.models.hybrid.hybrid_layer_specs import hybrid_stack_spec
-
-        return fused_stack_spec(hybrid_stack_spec)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Megatron-LM's --spec looks into the module's dictionary (`transformer/spec_utils.py:67`), so this cannot be made on demand.
+# Without Transformer Engine it is there too, and megatron says what is missing when a model is built from it.
+fully_fused_stack_spec = fused_stack_spec(hybrid_stack_spec)

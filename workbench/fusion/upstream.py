@@ -1,6 +1,6 @@
 """Importing megatron-core, on any host. The package imports this module before any other of its own.
 
-On a host with CUDA this is a plain `import megatron.core`. Without CUDA two things must be true *while* megatron-core
+On a host with CUDA this is a plain import. Without CUDA two things must be true *while* megatron-core
 is imported, and both are undone before this module is done:
 
 * `mamba_ssm`, `causal_conv1d` and `fla` resolve to the CPU kernels of `workbench.kernels`, so that megatron's own
@@ -132,6 +132,7 @@ def _import_for_cpu() -> None:
             importlib.import_module(name)
         # The rest of what a hybrid model touches, so that nothing of it is compiled later either.
         importlib.import_module("megatron.core.models.hybrid.hybrid_model")
+        importlib.import_module("megatron.core.models.hybrid.hybrid_layer_specs")
         importlib.import_module("megatron.core.optimizer")
         importlib.import_module("megatron.core.models.mimo.optimizer")
 
@@ -139,6 +140,6 @@ def _import_for_cpu() -> None:
 hush_loggers()
 if has_cuda():
     with _quiet():
-        importlib.import_module("megatron.core")
+        importlib.import_module("megatron.core.models.hybrid.hybrid_layer_specs")
 else:
     _import_for_cpu()
