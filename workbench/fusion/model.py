@@ -15,7 +15,7 @@ from workbench.arch.sizes import ModelSizes
 from workbench.errors import WorkbenchError
 from workbench.fusion import runtime
 from workbench.fusion.config import check_config, symbols_in, transformer_config
-from workbench.fusion.stack_spec import choose_backend, fused_stack_spec, model_stack_spec
+from workbench.fusion.stack_spec import choose_backend, model_stack_spec
 from workbench.pattern.model import Pattern
 
 
@@ -35,7 +35,8 @@ def build_model(
     `config` is our `ModelSizes` (default: the tiny ones) or a megatron `TransformerConfig`, which is taken as it is;
     then `dtype` is the config's, and vocabulary, sequence length and position embedding come from `model_arguments`
     (defaults 128 tokens, 64 tokens, rotary where something attends). `spec` is any unfused hybrid stack spec of the
-    user's; without it `backend` decides ("auto", "local", "te"). `seed` seeds every random stream first.
+    user's; without it `backend` decides ("auto", "local", "te"), which with it only says what the final norm is.
+    `seed` seeds every random stream first.
     `model_arguments` go to `HybridModel`.
 
     Starts a single-process runtime when none runs. Raises `PatternError`, or `WorkbenchError` when config, spec,
@@ -59,7 +60,7 @@ def build_model(
         }
     check_config(pattern, config, "te" if spec is not None else backend)
     fusion = str(pattern)
-    stack = fused_stack_spec(spec, fusion) if spec is not None else model_stack_spec(backend, config, fusion)
+    stack = model_stack_spec(backend, config, fusion, spec)
     runtime.forget_models()
     if seed is not None:
         runtime.seed(seed)
@@ -76,7 +77,7 @@ def build_model(
         )
     except WorkbenchError:
         raise
-    except (AssertionError, ValueError, TypeError) as error:
+    except (AssertionError, ValueError, TypeError, ImportError) as error:
         raise WorkbenchError(f"megatron cannot build {pattern} with this config: {error}") from error
     model.pattern = pattern
     model.backend = backend
