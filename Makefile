@@ -1,0 +1,48 @@
+# Works with GNU Make 3.81 (macOS) and newer. Nothing here needs root.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lab check dead-venv
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAMP := $(VENV)/.setup-done
+REPORT := reports/verify.html
+
+# A base interpreter that went away (an upgrade by pyenv or Homebrew) leaves the stamp of a .venv that no longer runs.
+ALIVE := $(shell $(PYTHON) -c 'import pip' 2>/dev/null && echo alive)
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1:\2/p' Makefile | while IFS=: read -r name text; do \
+		printf 'make %-6s %s\n' "$$name" "$$text"; done
+
+setup: $(STAMP) ## make .venv with everything that runs, tests and checks the project
+
+# The stamp is made last and removed first: a setup that stopped half-way is run again.
+# A .venv of another Python is made anew, not installed over.
+$(STAMP): pyproject.toml constraints.txt $(if $(ALIVE),,dead-venv)
+	@rm -f $@; \
+	if $(PYTHON) -c 'import sys, pip; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then \
+		echo "setup: bringing $(VENV) up to date"; \
+	else \
+		base=$$(tools/find-python) || exit 1; \
+		echo "setup: making $(VENV) with $$base; the first time fetches about 3 GB and takes minutes"; \
+		"$$base" -m venv --clear $(VENV) || exit 1; \
+	fi; \
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev]' && touch $@
+
+demo: setup ## prove a fused and an unfused model equal, and write the report
+	@mkdir -p $(dir $(REPORT))
+	@$(VENV)/bin/workbench verify 'M[*-]M[ME]' --html $(REPORT) --force
+	@echo "the report is $(CURDIR)/$(REPORT)"
+
+# Serial: every process would import torch and megatron for seconds, and their threads would share the same few cores.
+test: setup ## run the tests
+	@$(PYTHON) -m pytest
+
+lab: setup ## open JupyterLab on the notebooks
+	@$(VENV)/bin/workbench lab
+
+check: setup ## formatting, lint, types and the layers of the code
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
