@@ -1,0 +1,62 @@
+"""What importing the package costs and shows, each time in a fresh interpreter."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+import workbench
+
+HEAVY = ("torch", "megatron", "numpy", "IPython", "ipywidgets", "anywidget", "graphviz")
+
+
+def loaded(statement):
+    """Which of the heavy packages a fresh interpreter holds after a statement, which may print."""
+    program = f"import sys\n{statement}\nprint()\nprint(*(name for name in {HEAVY} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return done.stdout.split("\n")[-2].split()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import workbench",
+        "from workbench import Pattern, PatternError, check; check('M[*')",
+        "from workbench.cli import main; main(['explain', 'M[*-]M[ME]|M-*-/[*-]'])",
+    ],
+)
+def test_the_light_part_loads_nothing_heavy(statement):
+    assert loaded(statement) == []
+
+
+def test_the_check_can_fail():
+    assert loaded("import numpy") == ["numpy"]
+
+
+def test_public_names_are_pinned():
+    assert workbench.__all__ == ["Diagnostic", "Pattern", "PatternError", "Verdict", "check", "verify"]
+    assert dir(workbench) == sorted(workbench.__all__)
+
+
+def test_every_public_name_is_there():
+    for name in workbench.__all__:
+        assert getattr(workbench, name).__name__ == name
+
+
+def test_unknown_name_lists_the_known():
+    with pytest.raises(AttributeError, match="no attribute 'Patern'; it has Diagnostic, Pattern, PatternError"):
+        _ = workbench.Patern
+
+
+def test_every_module_says_what_it_is(repo_root):
+    modules = sorted((repo_root / "workbench").rglob("*.py"))
+    assert len(modules) > 20
+    silent = []
+    for path in modules:
+        source = path.read_text(encoding="utf-8")
+        if not source.strip() and path.name == "__init__.py":
+            continue
+        if not ast.get_docstring(ast.parse(source)):
+            silent.append(str(path.relative_to(repo_root)))
+    assert silent == []
