@@ -31,6 +31,9 @@ PATTERN = Pattern("M[*-]|E/[*-]/[*-]")
         ("mtp.layers.1.transformer_layer.layers.1.mlp.linear_fc1.weight", "MTP depth 2, sub-layer 1, MLP"),
         ("mtp.layers.1.mtp_model_layer.layers.2.mlp.linear_fc1.weight", "MTP depth 2, sub-layer 2"),
         ("<script>", "outside the layers"),
+        # More digits than Python turns into a number.
+        (f"decoder.layers.{'9' * 5000}.mixer.A_log", "outside the layers"),
+        ("decoder.layers.٣.mixer.A_log", "outside the layers"),
         ("", "outside the layers"),
     ],
 )
@@ -58,6 +61,6 @@ def test_a_name_is_never_lost(name):
     assert (place.index is None) == (place.layer == "")
 
 
-@given(st.integers(0, 10**9), st.from_regex(r"[A-Za-z_.0-9]+", fullmatch=True))
+@given(st.integers(0, 10**9 - 1), st.from_regex(r"[A-Za-z_.0-9]+", fullmatch=True))
 def test_any_sublayer_is_found(index, rest):
     assert locate(f"decoder.layers.{index}.{rest}") == Place(f"decoder.layers.{index}.", rest, index)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from workbench.pattern.model import Pattern
 from workbench.pattern.symbols import symbol_of
 
-_LAYER = re.compile(r"decoder\.layers\.(\d+)\.(.+)")
-_MTP_LAYER = re.compile(r"mtp\.layers\.(\d+)\.(?:mtp_model_layer|transformer_layer)\.layers\.(\d+)\.(.+)")
-_MTP = re.compile(r"mtp\.layers\.(\d+)\.(.+)")
+_LAYER = re.compile(r"decoder\.layers\.([0-9]{1,9})\.(.*)")
+_MTP_LAYER = re.compile(r"mtp\.layers\.([0-9]{1,9})\.(?:mtp_model_layer|transformer_layer)\.layers\.([0-9]{1,9})\.(.*)")
+_MTP = re.compile(r"mtp\.layers\.([0-9]{1,9})\.(.*)")
 _REST = (
     ("embedding.", "embedding"),
     ("decoder.final_norm.", "final norm"),
