@@ -8,6 +8,7 @@ layer kind and runs in milliseconds on a CPU.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -19,6 +20,9 @@ from workbench.errors import WorkbenchError
 ACTIVATIONS = ("swiglu", "geglu", "gelu", "squared_relu", "silu", "relu")
 NORMALIZATIONS = ("RMSNorm", "LayerNorm")
 _GATED = {"swiglu", "geglu"}
+# A preset may say that it is the value of a framework, as in "gelu (Megatron default)".
+_REMARK = re.compile(r" \([^)]*default\)$")
+_POSITION = re.compile(r"(m?rope)(?: (\d{1,3})%)?( \(yarn\)|/yarn)?")
 
 
 class SizesError(WorkbenchError):
@@ -34,10 +38,12 @@ class ModelSizes:
 
     # The residual stream and the vocabulary
     hidden_size: int = 64
-    vocab_size: int = 128
+    vocab_size: int | None = 128  # None: not published; a model needs one
     max_sequence_length: int = 64  # tokens
     tied_embeddings: bool = False
-    position_embedding: str | None = "rope"  # "rope", "rope 25%", "none"
+    position_embedding: str | None = (
+        "rope"  # "rope", "rope 25%", "none"; "rope (yarn)", "mrope 25%" are read, not built
+    )
     rotary_base: int = 10000
     normalization: str = "RMSNorm"
     norm_epsilon: float = 1e-5
@@ -48,7 +54,7 @@ class ModelSizes:
     num_attention_heads: int | None = 4
     num_query_groups: int | None = 2  # None: as many as heads
     head_dim: int | None = None  # None: hidden_size / num_attention_heads
-    qk_layernorm: bool = False
+    qk_layernorm: bool = False  # of latent attention too
     qkv_bias: bool = False
     attention_output_gate: bool = False
 
@@ -84,11 +90,11 @@ class ModelSizes:
     moe_experts: int | None = 4
     moe_topk: int | None = 2  # experts a token
     moe_ffn: int | None = 64
-    moe_shared_experts: int | None = None
+    moe_shared_experts: int | None = None  # 0 or None: as moe_shared_ffn says
     moe_shared_ffn: int | None = None  # of all shared experts together
     moe_latent_size: int | None = None
     moe_router_bias: bool = False
-    moe_aux_loss_coeff: float = 0.01
+    moe_aux_loss_coeff: float | None = None  # None: 0.01, or 0 with moe_router_bias, which balances by itself
     shared_expert_gate: bool = False
 
     # Dropout, probabilities
@@ -105,13 +111,11 @@ class ModelSizes:
             raise SizesError(f"normalization must be one of {', '.join(NORMALIZATIONS)}, not {self.normalization!r}")
         if self.activation is not None and self.activation not in ACTIVATIONS:
             raise SizesError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {self.activation!r}")
-        self.rotary_percent  # noqa: B018  (a position embedding that cannot be read is an error here, not later)
         self._check_heads()
+        self._check_rotation()
+        self._check_experts()
 
     def _check_heads(self) -> None:
-        _divides("num_query_groups", self.num_query_groups, "num_attention_heads", self.num_attention_heads)
-        _divides("mamba_num_groups", self.mamba_num_groups, "mamba_num_heads", self.mamba_heads)
-        _divides("gdn_num_key_heads", self.gdn_num_key_heads, "gdn_num_value_heads", self.gdn_num_value_heads)
         if self.head_dim is None and self.num_attention_heads and self.hidden_size % self.num_attention_heads:
             raise SizesError(
                 f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}: set head_dim"
@@ -120,10 +124,28 @@ class ModelSizes:
             raise SizesError(
                 f"2 × hidden_size {self.hidden_size} is not a multiple of mamba_head_dim {self.mamba_head_dim}: set mamba_num_heads"
             )
+        _divides("num_query_groups", self.num_query_groups, "num_attention_heads", self.num_attention_heads)
+        _divides("mamba_num_groups", self.mamba_num_groups, "mamba_num_heads", self.mamba_heads)
+        _divides("gdn_num_key_heads", self.gdn_num_key_heads, "gdn_num_value_heads", self.gdn_num_value_heads)
+
+    def _check_rotation(self) -> None:
+        rotating = int((self.attention_head_dim or 0) * self.rotary_percent)
+        if rotating % 2:
+            raise SizesError(
+                f"position_embedding {self.position_embedding!r} rotates {rotating} of head_dim {self.attention_head_dim}: it must "
+                "be an even number"
+            )
+
+    def _check_experts(self) -> None:
         if self.moe_experts and self.moe_topk and self.moe_topk > self.moe_experts:
             raise SizesError(f"moe_topk {self.moe_topk} is more than moe_experts {self.moe_experts}")
-        if self.position_embedding and self.attention_head_dim and self.attention_head_dim % 2:
-            raise SizesError(f"head_dim {self.attention_head_dim} must be even for rotary position embeddings")
+        if self.moe_shared_experts and not self.moe_shared_ffn:
+            raise SizesError(f"moe_shared_experts {self.moe_shared_experts} needs moe_shared_ffn, their width together")
+        if self.moe_shared_experts == 0 and self.moe_shared_ffn:
+            raise SizesError(f"moe_shared_ffn {self.moe_shared_ffn} contradicts moe_shared_experts 0")
+        _divides("moe_shared_experts", self.moe_shared_experts, "moe_shared_ffn", self.moe_shared_ffn)
+        if self.shared_expert_gate and not self.moe_shared_ffn:
+            raise SizesError("shared_expert_gate needs moe_shared_ffn: there is no shared expert to gate")
 
     @property
     def gated(self) -> bool:
@@ -147,15 +169,38 @@ class ModelSizes:
     @property
     def rotary_percent(self) -> float:
         """Share of a head that rotates, 0 to 1; 0 without rotary embeddings."""
+        return self._position[1]
+
+    @property
+    def rotary_variant(self) -> str:
+        """ "none", "rope", "mrope" (positions of several modalities) or "yarn" (frequencies stretched to a longer context)."""
+        return self._position[0]
+
+    @property
+    def _position(self) -> tuple[str, float]:
         if self.position_embedding in (None, "none"):
-            return 0.0
-        match = re.fullmatch(r"rope(?: (\d{1,3})%)?", self.position_embedding)
-        percent = int(match[1]) if match and match[1] else 100
+            return "none", 0.0
+        match = _POSITION.fullmatch(self.position_embedding)
+        percent = int(match[2]) if match and match[2] else 100
         if not match or not 0 < percent <= 100:
             raise SizesError(
                 f"position_embedding must be 'rope', 'rope 25%' or 'none', not {self.position_embedding!r}"
             )
-        return percent / 100
+        return "yarn" if match[3] else match[1], percent / 100
+
+    @property
+    def vocabulary(self) -> int:
+        """`vocab_size`; `SizesError` where it is not published."""
+        if self.vocab_size is None:
+            raise SizesError("a model needs a vocab_size, which the sizes leave out")
+        return self.vocab_size
+
+    @property
+    def aux_loss_coeff(self) -> float:
+        """Weight of the load-balancing loss, with its default."""
+        if self.moe_aux_loss_coeff is not None:
+            return self.moe_aux_loss_coeff
+        return 0.0 if self.moe_router_bias else 0.01
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> ModelSizes:
@@ -171,21 +216,25 @@ class ModelSizes:
             raise SizesError(
                 f"unknown field {', '.join(map(repr, unknown))}; the fields are {', '.join(sorted(known))}"
             )
-        return cls(**data)
+        values = dict(data)
+        if isinstance(activation := values.get("activation"), str):
+            values["activation"] = _REMARK.sub("", activation)
+        return cls(**values)
 
     @classmethod
     def from_json(cls, path: str | Path) -> ModelSizes:
         """Sizes from a JSON file; `SizesError` names the file and the field, or the line that is not JSON."""
         path = Path(path)
         try:
-            return cls.from_mapping(json.loads(path.read_text(encoding="utf-8")))
+            return cls.from_mapping(json.loads(path.read_text(encoding="utf-8-sig")))
         except OSError as error:
             raise SizesError(f"{path}: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
             raise SizesError(f"{path}: not UTF-8 text") from error
         except json.JSONDecodeError as error:
             raise SizesError(f"{path}: line {error.lineno}, column {error.colno}: {error.msg}") from error
-        except SizesError as error:
+        except (SizesError, ValueError, RecursionError) as error:
+            # A number of thousands of digits and a thousand nested lists are neither JSON errors nor sizes.
             raise SizesError(f"{path}: {error}") from error
 
     def to_json(self) -> dict[str, Any]:
@@ -205,10 +254,12 @@ def _check_type(name: str, declared: str, value: Any) -> None:
         if not isinstance(value, str):
             raise SizesError(f"{name} must be a text, not {value!r}")
     elif "float" in declared:
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
             raise SizesError(f"{name} must be a number of at least 0, not {value!r}")
-    elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SizesError(f"{name} must be a whole number of at least 1, not {value!r}")
+    else:
+        least = 0 if name == "moe_shared_experts" else 1
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise SizesError(f"{name} must be a whole number of at least {least}, not {value!r}")
 
 
 def _divides(small_name: str, small: int | None, large_name: str, large: int | None) -> None:

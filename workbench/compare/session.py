@@ -91,7 +91,7 @@ class Session:
         """The batch of a step, [b, s + 1] token ids; the same for both twins, drawn anew for every step."""
         generator = torch.Generator().manual_seed(self.settings.seed + _DATA + step)
         shape = (self.settings.batch, self.settings.sequence + 1)
-        tokens = torch.randint(0, self.settings.sizes.vocab_size, shape, generator=generator)
+        tokens = torch.randint(0, self.settings.sizes.vocabulary, shape, generator=generator)
         return tokens.to(runtime.require().device)
 
     def reseed(self) -> None:

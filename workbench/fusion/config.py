@@ -97,6 +97,7 @@ def transformer_config(
                 f"{symbol!r} ({symbol_of(symbol).name}) needs {', '.join(missing)}, which the sizes leave out"
             )
     latent = bool(found & {"+", "D"})
+    _check_rotation(found, sizes, latent)
     values: dict[str, Any] = {
         **_common(pattern, sizes, dtype, backend),
         **_parallel(),
@@ -110,6 +111,18 @@ def transformer_config(
             return (MLATransformerConfig if latent else TransformerConfig)(**values)
     except (ValueError, AssertionError, TypeError) as error:
         raise WorkbenchError(f"megatron rejects these sizes for {pattern}: {error}") from error
+
+
+def _check_rotation(found: set[str], sizes: ModelSizes, latent: bool) -> None:
+    if found & {"*", "+", "D"} and sizes.rotary_variant not in ("rope", "none"):
+        raise WorkbenchError(
+            f"position_embedding {sizes.position_embedding!r} cannot be built: rotary embeddings are plain here, 'rope' or 'rope 25%'"
+        )
+    if latent and sizes.position_embedding is not None and sizes.rotary_percent != 1.0:
+        raise WorkbenchError(
+            f"position_embedding {sizes.position_embedding!r} cannot be built: multi-latent attention rotates qk_rope_head_dim of "
+            "every head, no more and no less"
+        )
 
 
 def _common(pattern: Pattern, sizes: ModelSizes, dtype: str, backend: str) -> dict[str, Any]:
@@ -189,11 +202,12 @@ def _experts(sizes: ModelSizes) -> dict[str, Any]:
         "moe_grouped_gemm": False,
         "moe_token_dispatcher_type": "allgather",
         "moe_router_dtype": "fp32",
-        # A bias that balances the load takes the place of the auxiliary loss, with sigmoid scores (DeepSeek-V3).
+        # A bias that balances the load takes the place of the auxiliary loss, with sigmoid scores (DeepSeek-V3), unless a
+        # loss is asked for as well.
         "moe_router_enable_expert_bias": sizes.moe_router_bias,
         "moe_router_score_function": "sigmoid" if sizes.moe_router_bias else "softmax",
-        "moe_router_load_balancing_type": "none" if sizes.moe_router_bias else "aux_loss",
-        "moe_aux_loss_coeff": 0.0 if sizes.moe_router_bias else sizes.moe_aux_loss_coeff,
+        "moe_router_load_balancing_type": "aux_loss" if sizes.aux_loss_coeff or not sizes.moe_router_bias else "none",
+        "moe_aux_loss_coeff": sizes.aux_loss_coeff,
     }
     return {name: value for name, value in values.items() if value is not None}
 

@@ -123,7 +123,7 @@ def positions(inputs: Tensor) -> Tensor:
 
 def _arguments(pattern: Pattern, sizes: ModelSizes) -> dict[str, Any]:
     return {
-        "vocab_size": sizes.vocab_size,
+        "vocab_size": sizes.vocabulary,
         "max_sequence_length": sizes.max_sequence_length,
         "share_embeddings_and_output_weights": sizes.tied_embeddings,
         "position_embedding_type": _rotary_or_none(pattern) if sizes.rotary_percent else "none",
