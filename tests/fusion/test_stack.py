@@ -10,6 +10,7 @@ from megatron.core.models.hybrid.hybrid_block import HybridStack
 from megatron.core.ssm.mamba_layer import MambaLayer
 from megatron.core.ssm.mlp_layer import MLPLayer
 from megatron.core.tensor_parallel.layers import ColumnParallelLinear, RowParallelLinear
+from megatron.core.transformer import transformer_layer
 from megatron.core.transformer.identity_op import IdentityOp
 from megatron.core.transformer.moe.moe_layer import MoELayer
 from megatron.core.transformer.transformer_layer import MoETransformerLayer, TransformerLayer
@@ -92,6 +93,14 @@ def test_mtp_depths_are_fused_and_number_their_layers_from_one(pattern: str, sym
         if fused and symbols[1] == "E":
             assert stack.layers[0].mlp.router.layer_number == 2
     assert_same(canonical_parameters(model), canonical_parameters(twin))
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_the_layers_of_earlier_pipeline_stages_are_counted_once(pair: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The canonical number has them already; upstream's layers add them unless they are told not to."""
+    monkeypatch.setattr(transformer_layer, "get_transformer_layer_offset", lambda *_, **__: 100)
+    layer = build(f"-{pair}").decoder.layers[1]
+    assert layer.layer_number == layer.self_attention.layer_number == 2
 
 
 def test_sub_layers_of_a_group_that_is_not_asked_for_stay_apart() -> None:

@@ -118,6 +118,9 @@ class FusedHybridStack(HybridStack):
             else standalone_spec(block.symbols, self.submodules)
         )
         arguments = self._layer_arguments(block.symbols[0])
+        if block.fused:
+            # A MambaLayer does not know this argument; a TransformerLayer that is not told counts earlier stages twice.
+            arguments["add_layer_offset"] = False
         with self._quantized_init(block.first):
             layer = build_module(
                 spec,
