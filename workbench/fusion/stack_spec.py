@@ -6,10 +6,13 @@ With an unmodified Megatron-LM: `--spec workbench.fusion.stack_spec fully_fused_
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
+from unittest.mock import NonCallableMock
 
+from megatron.core.extensions.transformer_engine import HAVE_TE
 from megatron.core.models.hybrid.hybrid_block import HybridStack
 from megatron.core.models.hybrid.hybrid_layer_specs import hybrid_stack_spec
 from megatron.core.transformer.multi_token_prediction import MultiTokenPredictionLayer
@@ -78,11 +81,27 @@ def model_stack_spec(
     """The fused stack spec of a backend, or of the user's `base`, for one pattern.
 
     Upstream builds the final norm by name, whatever the spec (`models/hybrid/hybrid_block.py:215`); the local backend's
-    takes its place where Transformer Engine's cannot be built.
+    takes its place where Transformer Engine's cannot be built. Raises `SpecError` when `base` asks for Transformer Engine
+    and it is not installed.
     """
+    if base is not None and not HAVE_TE and _has_stand_ins(base):
+        raise SpecError(
+            "the stack spec asks for modules of Transformer Engine, which is not installed (pip install 'hybrid-workbench[gpu]')"
+        )
     return fused_stack_spec(
         base or backend_stack_spec(backend, config), fusion, final_norm=LocalNorm if backend == "local" else None
     )
+
+
+def _has_stand_ins(spec: Any) -> bool:
+    """True when a part of a spec is one of the mocks that megatron puts in the place of Transformer Engine's classes."""
+    if is_dataclass(spec) and not isinstance(spec, type):
+        return any(_has_stand_ins(getattr(spec, field.name)) for field in fields(spec))
+    if isinstance(spec, partial):
+        return any(map(_has_stand_ins, (spec.func, *spec.args, *spec.keywords.values())))
+    if isinstance(spec, list | tuple):
+        return any(map(_has_stand_ins, spec))
+    return isinstance(spec, NonCallableMock)
 
 
 # Megatron-LM's --spec looks into the module's dictionary (`transformer/spec_utils.py:67`), so this cannot be made on demand.
