@@ -50,6 +50,7 @@ class Runtime:
 
 _runtime: Runtime | None = None
 _owns_process_group = False
+_owns_parallel_state = False
 
 
 def current() -> Runtime | None:
@@ -85,7 +86,7 @@ def start(
     Sizes count processes. Raises `WorkbenchError` when the world cannot be divided so, or when somebody else has
     initialised megatron's parallel state with other sizes.
     """
-    global _runtime
+    global _runtime, _owns_parallel_state
     _join_or_make_process_group()
     if not has_cuda():
         cpu_platform.install()
@@ -101,25 +102,12 @@ def start(
     )
     if wanted == _runtime and parallel_state.model_parallel_is_initialized():
         return _runtime
-    if parallel_state.model_parallel_is_initialized():
-        if _runtime is None:
-            _check_foreign_parallel_state(wanted)
-            _runtime = wanted
-            return wanted
-        parallel_state.destroy_model_parallel()
-    ranks = tensor_parallel * pipeline_parallel * context_parallel
-    if wanted.world_size % ranks or (wanted.world_size // pipeline_parallel) % expert_parallel:
-        raise WorkbenchError(
-            f"{wanted.world_size} process(es) cannot be divided into tensor {tensor_parallel} × pipeline {pipeline_parallel} × "
-            f"context {context_parallel}, expert {expert_parallel}: start as many with torchrun --nproc-per-node"
-        )
-    parallel_state.initialize_model_parallel(
-        tensor_model_parallel_size=tensor_parallel,
-        pipeline_model_parallel_size=pipeline_parallel,
-        virtual_pipeline_model_parallel_size=virtual_pipeline_parallel,
-        expert_model_parallel_size=expert_parallel,
-        context_parallel_size=context_parallel,
-    )
+    _check_sizes(wanted)
+    if parallel_state.model_parallel_is_initialized() and not _owns_parallel_state:
+        _check_foreign_parallel_state(wanted)
+    else:
+        _initialize_parallel_state(wanted)
+        _owns_parallel_state = True
     _runtime = wanted
     if not get_cuda_rng_tracker().states_:
         # So that a model can be built without a word about seeds; torch.manual_seed before it then decides.
@@ -129,9 +117,10 @@ def start(
 
 def stop() -> None:
     """Undo what `start` did: parallel state, the CPU platform, the process group if it was made here."""
-    global _runtime, _owns_process_group
-    if _runtime is not None and parallel_state.model_parallel_is_initialized():
+    global _runtime, _owns_process_group, _owns_parallel_state
+    if _owns_parallel_state and parallel_state.model_parallel_is_initialized():
         parallel_state.destroy_model_parallel()
+    _owns_parallel_state = False
     _runtime = None
     forget_models()
     cpu_platform.uninstall()
@@ -181,6 +170,28 @@ def _join_or_make_process_group() -> None:
         # A store in this process: no port is opened, so any number of notebooks run side by side.
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=_TIMEOUT)
     _owns_process_group = True
+
+
+def _check_sizes(wanted: Runtime) -> None:
+    ranks = wanted.tensor_parallel * wanted.pipeline_parallel * wanted.context_parallel
+    if wanted.world_size % ranks or (wanted.world_size // wanted.pipeline_parallel) % wanted.expert_parallel:
+        raise WorkbenchError(
+            f"{wanted.world_size} process(es) cannot be divided into tensor {wanted.tensor_parallel} × pipeline "
+            f"{wanted.pipeline_parallel} × context {wanted.context_parallel}, expert {wanted.expert_parallel}: start as many with "
+            "torchrun --nproc-per-node"
+        )
+
+
+def _initialize_parallel_state(wanted: Runtime) -> None:
+    if parallel_state.model_parallel_is_initialized():
+        parallel_state.destroy_model_parallel()
+    parallel_state.initialize_model_parallel(
+        tensor_model_parallel_size=wanted.tensor_parallel,
+        pipeline_model_parallel_size=wanted.pipeline_parallel,
+        virtual_pipeline_model_parallel_size=wanted.virtual_pipeline_parallel,
+        expert_model_parallel_size=wanted.expert_parallel,
+        context_parallel_size=wanted.context_parallel,
+    )
 
 
 def _check_foreign_parallel_state(wanted: Runtime) -> None:
