@@ -15,6 +15,8 @@ import pytest
 import torch
 from megatron.core.ssm import mamba_mixer
 from megatron.core.ssm.gated_delta_net import common
+from megatron.core.ssm.ops import causal_conv1d_triton
+from megatron.core.ssm.ops import mamba_ssm as ssm_triton
 from torch.nn import functional as F
 
 from workbench.kernels import facades
@@ -142,6 +144,28 @@ def test_state_dtype_is_known_to_both_scans() -> None:
     """`**state_dtype_kwarg` is not in the source as a keyword."""
     for function in (facades.mamba_split_conv1d_scan_combined, facades.mamba_chunk_scan_combined):
         assert "state_dtype" in inspect.signature(function).parameters
+
+
+@pytest.mark.parametrize(
+    ("upstream", "ours"),
+    [
+        (causal_conv1d_triton.causal_conv1d_update, facades.causal_conv1d_update),
+        (ssm_triton.selective_state_update, facades.selective_state_update),
+    ],
+)
+def test_decoding_has_megatrons_signature(upstream: Any, ours: Any) -> None:
+    """These two are not bound: megatron has Triton kernels of its own for them. The same call must mean the same."""
+    assert parameters(ours) == parameters(upstream)
+
+
+def test_a_signature_that_is_not_megatrons_is_seen() -> None:
+    def changed(state: Any, x: Any, dt: Any = None) -> None: ...
+
+    assert parameters(changed) != parameters(ssm_triton.selective_state_update)
+
+
+def parameters(function: Any) -> list[tuple[str, Any]]:
+    return [(p.name, p.default) for p in inspect.signature(function).parameters.values()]
 
 
 # ------------------------------------------------------------------------------ the values agree

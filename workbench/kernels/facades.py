@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from workbench.errors import WorkbenchError
 from workbench.kernels.conv import causal_conv, last_tokens
+from workbench.kernels.decode import causal_conv1d_update, selective_state_update
 from workbench.kernels.delta import gated_delta_chunked
 from workbench.kernels.norm import RMSNormGated, l2norm
 from workbench.kernels.segments import bounds_from_lengths, each_sequence, places_from_lengths
@@ -22,12 +23,14 @@ from workbench.kernels.ssd import ssd_chunked
 __all__ = [
     "RMSNormGated",
     "causal_conv1d_fn",
+    "causal_conv1d_update",
     "causal_conv1d_varlen_states",
     "chunk_gated_delta_rule",
     "fla_causal_conv1d",
     "l2norm",
     "mamba_chunk_scan_combined",
     "mamba_split_conv1d_scan_combined",
+    "selective_state_update",
 ]
 
 _NO_LIMIT = (0.0, float("inf"))
