@@ -15,6 +15,7 @@ from workbench.arch.sizes import ModelSizes
 from workbench.errors import WorkbenchError
 from workbench.fusion import runtime
 from workbench.fusion.config import check_config, symbols_in, transformer_config
+from workbench.fusion.cpu_platform import cuda_literals_on_cpu
 from workbench.fusion.stack_spec import choose_backend, model_stack_spec
 from workbench.pattern.model import Pattern
 
@@ -65,16 +66,18 @@ def build_model(
     if seed is not None:
         runtime.seed(seed)
     try:
-        model = HybridModel(
-            config=config,
-            hybrid_stack_spec=stack,
-            hybrid_layer_pattern=_upstream_pattern(pattern, running.pipeline_parallel),
-            pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=vp_stage),
-            post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=vp_stage),
-            pg_collection=running.groups,
-            vp_stage=vp_stage,
-            **{**arguments, **model_arguments},
-        )
+        # Tied embeddings across pipeline stages are moved by `.cuda()` (language_module.py:307).
+        with cuda_literals_on_cpu():
+            model = HybridModel(
+                config=config,
+                hybrid_stack_spec=stack,
+                hybrid_layer_pattern=_upstream_pattern(pattern, running.pipeline_parallel),
+                pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=vp_stage),
+                post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=vp_stage),
+                pg_collection=running.groups,
+                vp_stage=vp_stage,
+                **{**arguments, **model_arguments},
+            )
     except WorkbenchError:
         raise
     except (AssertionError, ValueError, TypeError, ImportError) as error:

@@ -53,6 +53,13 @@ def check_kind(optimizer: Any, names: Collection[str], settings: Any, path: Path
         raise WorkbenchError(f"{path} holds tensors of an optimizer and not its settings: load it without an optimizer")
     if stored != ours:
         raise WorkbenchError(f"{path} holds the state of {stored}, and this is {ours}: load it without an optimizer")
+    there, here = _chain_length(settings), len(inner_optimizers(optimizer))
+    if there != here:
+        raise WorkbenchError(
+            f"{path} holds the settings of {there} optimizer(s), and this is a chain of {here}: megatron makes one more for "
+            "experts where they are split over ranks (expert parallel above 1), and does not convert between the two; load "
+            "it without an optimizer"
+        )
 
 
 def _kind(optimizer: Any) -> str:
@@ -80,6 +87,10 @@ def _stored_kind(names: Collection[str], settings: Any) -> str | None:
     if any(name.startswith(f"{PREFIX}state.fp32_param.") for name in names):
         return _MASTERS
     return _FP32 if "wd_mult" in groups[0] else _torch_kind(groups[0])
+
+
+def _chain_length(settings: Any) -> int:
+    return len([key for key in settings if isinstance(key, int)]) or 1
 
 
 def _unsupported(optimizer: Any) -> WorkbenchError:
@@ -111,7 +122,7 @@ def load(optimizer: Any, state: dict[str, Any]) -> None:
     optimizer.load_state_dict(state)
 
 
-def inner_optimizers(optimizer: MegatronOptimizer) -> list[MegatronOptimizer]:
+def inner_optimizers(optimizer: Any) -> list[Any]:
     """The optimizers of a chain (megatron makes one a parameter kind), or the only one."""
     return list(optimizer.chained_optimizers) if isinstance(optimizer, ChainedOptimizer) else [optimizer]
 
