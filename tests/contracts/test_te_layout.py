@@ -14,7 +14,7 @@ import torch
 from megatron.core import parallel_state
 
 from workbench.arch.sizes import ModelSizes
-from workbench.fusion.checkpointing import _global_shapes
+from workbench.fusion.checkpointing import global_shapes
 from workbench.fusion.model import build_model
 from workbench.fusion.state import canonical_state_dict
 from workbench.pattern.symbols import CHANNEL_MIXERS
@@ -88,7 +88,7 @@ def of_sublayers(state: dict[str, Any], first: int, count: int) -> dict[str, Any
 
 def stored_shapes_of(model: Any) -> dict[str, list[int]]:
     metadata = {"dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True)}
-    return {name: list(shape) for name, shape in _global_shapes(model.sharded_state_dict(metadata=metadata)).items()}
+    return {name: list(shape) for name, shape in global_shapes(model.sharded_state_dict(metadata=metadata)).items()}
 
 
 def oracle_stored(sharded: dict[str, Any]) -> dict[str, list[int]]:

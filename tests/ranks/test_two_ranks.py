@@ -12,11 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.gpt_models import LAYERS, gpt, save_gpt
 from tests.ranks.launch import RankFailure, group_is_alive, run_ranks
+from tests.ranks.parts import unequal, whole
 from tests.ranks.worker import SEED, batches, config_of, shards
+from workbench.arch.sizes import ModelSizes
 from workbench.errors import WorkbenchError
 from workbench.fusion import runtime
 from workbench.fusion.checkpointing import load_checkpoint, save_checkpoint, stored_tensors, stored_values
+from workbench.fusion.gpt import load_gpt_checkpoint
 from workbench.fusion.model import build_model
 from workbench.fusion.names import canonical_parameters
 from workbench.fusion.state import canonical_state_dict
@@ -41,8 +45,8 @@ EXACT = ["data", "expert", "mtp", "pipeline"]
 # Tensor parallelism adds up partial products of rows in another order: fp32 rounding of a loss near 4.9 (measured 5e-8).
 TENSOR_RTOL = 1e-6
 # The first moment after one step is a tenth of the clipped gradient. Along the pipeline only the norm that clips and the tied
-# embedding's gradient are sums in another order; under tensor parallelism every gradient is. Relative to a tensor's largest entry; measured 0, 1.8e-7
-# (the tied embedding), 1.1e-6 and 1.8e-6.
+# embedding's gradient are sums in another order; under tensor parallelism every gradient is. Relative to a tensor's largest
+# entry; measured 0, 1.8e-7 (the tied embedding), 1.1e-6 and 1.8e-6.
 GRADIENT_RTOL = {"pipeline": 1e-6, "mtp": 1e-6, "tensor": 1e-5, "sequence": 1e-5}
 
 
@@ -78,6 +82,12 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
         plan += [{**split, "name": f"{name}.loaded", "save": str(folder / f"{name}.loaded"), "load": str(single)}]
         resumed = {"pattern": unfused, "save": str(folder / f"{name}.resumed"), "resume": str(folder / name)}
         plan += [{**split, **resumed, "name": f"{name}.resumed"}]
+    source = str(save_gpt(gpt(ModelSizes()), folder / "gpt"))
+    for name, pattern, parallel in (
+        ("gpt pipeline", "[*-]|[*-][*-]", PIPELINE),
+        ("gpt tensor", "[*-]" * LAYERS, TENSOR),
+    ):
+        plan += [{"name": name, "pattern": pattern, "parallel": parallel, "gpt": source, "save": str(folder / name)}]
     pids = run_ranks(plan, folder)
     records = [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
     yield Ranks(folder, records, pids)
@@ -94,37 +104,6 @@ def trainer_of(case: str, pattern: str | None = None) -> Trainer:
     return make_trainer(
         build(pattern or SPLITS[case]["pattern"]), learning_rate=1e-2, distributed_optimizer=distributed
     )
-
-
-def whole(parts: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Stored key → the tensor that the parts of all ranks make up; parts held twice must agree in every bit."""
-    tensors: dict[str, Tensor] = {}
-    known: dict[str, Tensor] = {}
-    for part in parts:
-        key, piece = part["key"], part["tensor"]
-        tensors.setdefault(key, torch.zeros(part["whole"], dtype=piece.dtype))
-        known.setdefault(key, torch.zeros(part["whole"], dtype=torch.bool))
-        piece = piece.reshape((1,) * part["axes_before"] + tuple(piece.shape))
-        place = tuple(slice(start, start + size) for start, size in zip(part["offset"], piece.shape, strict=True))
-        already = known[key][place]
-        assert torch.equal(tensors[key][place][already], piece[already]), f"the ranks disagree on {key}"
-        tensors[key][place] = piece
-        known[key][place] = True
-    assert all(bool(mask.all()) for mask in known.values()), "a part of a tensor is on no rank"
-    return tensors
-
-
-def unequal(left: dict[str, Tensor], right: dict[str, Tensor]) -> list[str]:
-    """Names that only one side has, or whose shape, type or bits differ."""
-    common = left.keys() & right.keys()
-    differ = {
-        name
-        for name in common
-        if left[name].dtype != right[name].dtype
-        or left[name].shape != right[name].shape
-        or left[name].numpy().tobytes() != right[name].numpy().tobytes()
-    }
-    return sorted((left.keys() ^ right.keys()) | differ)
 
 
 def weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -247,6 +226,17 @@ def test_loading_from_one_process_changes_no_bit(ranks: Ranks, case: str) -> Non
         unequal(stored_tensors(ranks.folder / f"{case}.loaded.start"), stored_tensors(ranks.folder / f"{case}.single"))
         == []
     )
+
+
+@pytest.mark.parametrize("case", ["gpt pipeline", "gpt tensor"])
+def test_ranks_load_a_gpt_checkpoint(ranks: Ranks, case: str) -> None:
+    """What two ranks write right after loading a GPT model's checkpoint is what one process does, and so is the loss."""
+    model = build("[*-]" * LAYERS)
+    load_gpt_checkpoint(ranks.folder / "gpt", model)
+    here = save_checkpoint(ranks.folder / f"{case}.here", model)
+    assert unequal(stored_tensors(ranks.folder / f"{case}.start"), stored_tensors(here)) == []
+    loss = accumulate_gradients(make_trainer(model), batches(0))
+    assert ranks.losses(case)[0] == (loss if case == "gpt pipeline" else pytest.approx(loss, rel=TENSOR_RTOL, abs=0))
 
 
 @pytest.mark.parametrize("case", ALL)

@@ -44,6 +44,7 @@ def run_case(case: dict[str, Any]) -> dict[str, Any]:
     from workbench.errors import WorkbenchError
     from workbench.fusion import runtime
     from workbench.fusion.checkpointing import load_checkpoint, save_checkpoint
+    from workbench.fusion.gpt import load_gpt_checkpoint
     from workbench.fusion.model import build_model
     from workbench.fusion.names import canonical_parameters
     from workbench.fusion.state import canonical_state_dict
@@ -63,6 +64,8 @@ def run_case(case: dict[str, Any]) -> dict[str, Any]:
         return {"loss": train_step(trainer, tokens).loss}
     if "load" in case:
         load_checkpoint(case["load"], trainer.model)
+    if "gpt" in case:
+        load_gpt_checkpoint(case["gpt"], trainer.model)
     save_checkpoint(f"{case['save']}.start", trainer.model)
     step = train_step(trainer, tokens)
     save_checkpoint(case["save"], trainer.model, trainer.optimizer, iteration=1)

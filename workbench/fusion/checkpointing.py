@@ -68,8 +68,8 @@ def save_checkpoint(
     check_target(path, force)
     check_plain("extra", dict(extra or {}))
     runtime.require()
-    chunks = _chunks(model)
-    state = _sharded_state(chunks, optimizer, loading=False)
+    chunks = chunks_of(model)
+    state = sharded_state(chunks, optimizer, loading=False)
     state |= {
         "checkpoint_version": _VERSION,
         "iteration": iteration,
@@ -108,22 +108,22 @@ def load_checkpoint(
     """
     path = Path(path)
     stored = stored_shapes(path)
-    chunks = _chunks(model)
+    chunks = chunks_of(model)
     # The weights alone first: an optimizer template allocates state, which must not happen for a checkpoint that does not fit.
-    weights = _sharded_state(chunks, None, loading=True)
-    check_names(_global_shapes(weights), _only_weights(stored), pattern_of(chunks[0]))
+    weights = sharded_state(chunks, None, loading=True)
+    check_names(global_shapes(weights), _only_weights(stored), pattern_of(chunks[0]))
     if optimizer is not None:
         if not any(name.startswith(optimizer_states.PREFIX) for name in stored):
             raise WorkbenchError(f"{path} holds no optimizer state: load it without an optimizer")
         optimizer_states.check_kind(optimizer, stored, stored_values(path).get("optimizer"), path)
-    state = _sharded_state(chunks, optimizer, loading=True)
-    lacking = sorted(_global_shapes(state).keys() - stored.keys())
+    state = sharded_state(chunks, optimizer, loading=True)
+    lacking = sorted(global_shapes(state).keys() - stored.keys())
     if lacking:
         raise WorkbenchError(
             f"{path} lacks {len(lacking)} optimizer state(s) of this optimizer, such as {lacking[0]}: it was saved before the "
             "first step; load it without an optimizer"
         )
-    _into_memory_of_its_own(state)
+    into_memory_of_its_own(state)
     with reading(path):
         loaded = dist_checkpointing.load(state, str(path))
         iteration = int(loaded.get("iteration", 0))
@@ -132,7 +132,7 @@ def load_checkpoint(
         with reading(path):
             optimizer_states.load(optimizer, loaded["optimizer"])
     for number, chunk in enumerate(chunks):
-        unwrapped(chunk).load_state_dict(loaded[_model_key(number, chunks)], strict=True)
+        unwrapped(chunk).load_state_dict(loaded[model_key(number, chunks)], strict=True)
     return Loaded(iteration, extra)
 
 
@@ -166,7 +166,7 @@ def stored_values(path: str | Path) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------
 
 
-def _into_memory_of_its_own(state: Mapping[str, Any]) -> None:
+def into_memory_of_its_own(state: Mapping[str, Any]) -> None:
     """Point a sharded state dict away from the model's tensors: torch fills the ones it points to, one by one, and an error
     on the way would leave a model half loaded."""
     for entry in nested_values(dict(state)):
@@ -174,16 +174,18 @@ def _into_memory_of_its_own(state: Mapping[str, Any]) -> None:
             entry.data = torch.empty_like(entry.data)
 
 
-def _chunks(model: nn.Module | Sequence[nn.Module]) -> list[Any]:
+def chunks_of(model: nn.Module | Sequence[nn.Module]) -> list[Any]:
+    """The chunks of a model, one a virtual pipeline stage."""
     return [model] if isinstance(model, nn.Module) else list(model)
 
 
-def _model_key(number: int, chunks: list[Any]) -> str:
-    # Megatron-LM's convention: "model", or "model0", "model1", … for virtual pipeline stages.
+def model_key(number: int, chunks: list[Any]) -> str:
+    """What Megatron-LM calls a chunk in a checkpoint: "model", or "model0", "model1", … for virtual pipeline stages."""
     return "model" if len(chunks) == 1 else f"model{number}"
 
 
-def _sharded_state(chunks: list[Any], optimizer: Optimizer | None, *, loading: bool) -> dict[str, Any]:
+def sharded_state(chunks: list[Any], optimizer: Optimizer | None, *, loading: bool) -> dict[str, Any]:
+    """The sharded state dict of a model and its optimizer, by the keys that they have in a checkpoint."""
     metadata = {
         "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
         # Optimizer state by model key: independent of how many ranks share it.
@@ -194,14 +196,14 @@ def _sharded_state(chunks: list[Any], optimizer: Optimizer | None, *, loading: b
     }
     state: dict[str, Any] = {}
     for number, chunk in enumerate(chunks):
-        state[_model_key(number, chunks)] = unwrapped(chunk).sharded_state_dict(metadata=metadata)
+        state[model_key(number, chunks)] = unwrapped(chunk).sharded_state_dict(metadata=metadata)
     if optimizer is not None:
         with cuda_literals_on_cpu():
             state["optimizer"] = optimizer_states.sharded(optimizer, state, metadata, loading=loading)
     return state
 
 
-def _global_shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def global_shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Stored key → global shape of every tensor in a sharded state dict, over all ranks."""
     here: dict[str, tuple[int, ...]] = {}
     for entry in nested_values(dict(state)):
