@@ -132,6 +132,18 @@ def test_pipeline_stages_hold_their_sublayers_under_global_numbers(ranks: Ranks,
     assert sorted(first.keys() & last.keys()) == (["embedding.word_embeddings.weight"] if case == "mtp" else [])
 
 
+def test_expert_ranks_hold_their_experts_under_global_numbers(ranks: Ranks) -> None:
+    """Of four experts rank 0 names 0 and 1, rank 1 names 2 and 3, with the weights that one process then finds there."""
+    trainer = trainer_of("expert")
+    load_checkpoint(ranks.folder / "expert", trainer.model)
+    whole_model = canonical_state_dict(trainer.model)
+    start = "decoder.layers.2.mlp.experts.linear_fc1.weight"
+    for record, experts in zip(ranks.of("expert"), [(0, 1), (2, 3)], strict=True):
+        named = record["named"]
+        assert {name for name in named if name.startswith(start)} == {f"{start}{expert}" for expert in experts}
+        assert unequal({name: whole_model[name] for name in named}, named) == []
+
+
 @pytest.mark.parametrize("fused", [True, False], ids=["fused", "unfused"])
 @pytest.mark.parametrize("case", [case for case in ALL if case != "expert"])
 def test_one_process_loads_it(ranks: Ranks, case: str, fused: bool, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,8 @@ from torch import nn
 
 from workbench.checkpoint.names import local_to_canonical, sublayer_name
 from workbench.fusion.stack import FusedHybridStack, stacks
+
+_EXPERT = re.compile(r"(?P<weight>mlp\.experts\.\w+\.(?:weight|bias))(?P<number>\d+)")
 
 
 def unwrapped(model: nn.Module) -> Any:
@@ -57,7 +60,11 @@ class _Names:
 def _in_layer(stack: FusedHybridStack, local_index: int, name: str) -> str:
     block = stack.blocks[local_index]
     position, alone = sublayer_name(block.symbols, name)
-    return f"{block.first + position}.{local_to_canonical(block.symbols[position], alone)}"
+    canonical = local_to_canonical(block.symbols[position], alone)
+    if expert := _EXPERT.fullmatch(canonical):
+        # Modules number the experts of their rank from 0.
+        canonical = f"{expert['weight']}{stack.layers[local_index].mlp.local_expert_indices[int(expert['number'])]}"
+    return f"{block.first + position}.{canonical}"
 
 
 def built_blocks(model: nn.Module) -> Iterator[tuple[str, FusedHybridStack, int]]:
