@@ -5,15 +5,15 @@ from workbench.fusion.modules import BuiltModule, built_modules
 from workbench.fusion.trainer import make_trainer
 
 FUSED = (
-    BuiltModule("decoder.layers.0", "M", 1, "MambaLayer", "MambaMixer", ""),
+    BuiltModule("decoder.layers.0", "M", 1, "MambaLayer", "MambaMixer", None),
     BuiltModule("decoder.layers.1", "[*-]", 2, "TransformerLayer", "SelfAttention", "MLP"),
     BuiltModule("decoder.layers.2", "[ME]", 4, "MoETransformerLayer", "MambaMixerAsAttention", "MoELayer"),
 )
 UNFUSED = (
-    BuiltModule("decoder.layers.0", "M", 1, "MambaLayer", "MambaMixer", ""),
+    BuiltModule("decoder.layers.0", "M", 1, "MambaLayer", "MambaMixer", None),
     BuiltModule("decoder.layers.1", "*", 2, "TransformerLayer", "SelfAttention", "IdentityOp"),
     BuiltModule("decoder.layers.2", "-", 3, "MLPLayer", "IdentityOp", "MLP"),
-    BuiltModule("decoder.layers.3", "M", 4, "MambaLayer", "MambaMixer", ""),
+    BuiltModule("decoder.layers.3", "M", 4, "MambaLayer", "MambaMixer", None),
     BuiltModule("decoder.layers.4", "E", 5, "MoETransformerLayer", "IdentityOp", "MoELayer"),
 )
 

@@ -17,15 +17,15 @@ class BuiltModule:
     """One module of a stack, as class names.
 
     `name` is live ("decoder.layers.3"), `block` its text ("M", "[*-]"), `layer_number` megatron's, from 1. A slot that
-    the class has and nothing fills holds upstream's "IdentityOp"; a slot that it does not have is "".
+    the class has and nothing fills holds upstream's "IdentityOp"; a slot that it does not have is None.
     """
 
     name: str
     block: str
     layer_number: int
     module: str
-    sequence_slot: str
-    channel_slot: str
+    sequence_slot: str | None
+    channel_slot: str | None
 
 
 def built_modules(model: nn.Module) -> tuple[BuiltModule, ...]:
@@ -46,6 +46,6 @@ def built_modules(model: nn.Module) -> tuple[BuiltModule, ...]:
     return tuple(found)
 
 
-def _in_slot(layer: nn.Module, slots: tuple[str, ...]) -> str:
+def _in_slot(layer: nn.Module, slots: tuple[str, ...]) -> str | None:
     held = dict(layer.named_children())
-    return next((type(held[slot]).__name__ for slot in slots if slot in held), "")
+    return next((type(held[slot]).__name__ for slot in slots if slot in held), None)
