@@ -111,6 +111,19 @@ def test_notebook_picture_is_a_light_image_with_words():
     assert "style" not in source
 
 
+def test_notebook_tables_set_words_to_the_left_by_themselves():
+    columns = (Column("what"), Column("much", "right"), Column("name", code=True))
+    document = Document("t", (Table(columns, (("a", "1", "b"),), "said"),))
+    cells = [
+        (attributes.get("style"), attributes.get("class"))
+        for tag in ("caption", "th", "td")
+        for attributes in Page(notebook.render(document)).all(tag)
+    ]
+    left, right = ("text-align:left", None), (None, "right")
+    assert cells == [left, left, right, left, ("text-align:left", "short"), right, left]
+    assert "style=" not in html.render(document), "a page has its style sheet"
+
+
 def test_page_is_well_formed():
     source = html.render(Document("t", PARTS))
     body = source[source.index("<body>") : source.index("</html>")].replace("<wbr>", "<wbr/>")

@@ -32,6 +32,8 @@ _SHAPES = {
 }
 _MARKS = {"pass": "✓", "fail": "✗", "not-run": "–"}
 _SHORT = 28  # characters of a cell that stay on one line
+# The one inline style that a notebook needs; JupyterLab lets it through from untrusted notebooks.
+_LEFT = ' style="text-align:left"'
 _HALF = 520  # units before a strip is wrapped in one of two columns
 
 
@@ -114,14 +116,13 @@ def _note(note: Note) -> str:
 
 
 def _table(table: Table, bare: bool) -> str:
-    head = "".join(f'<th scope="col"{_class(column)}>{markup(column.label)}</th>' for column in table.columns)
+    head = "".join(f'<th scope="col"{_aligned(column, bare)}>{markup(column.label)}</th>' for column in table.columns)
     rows = "".join(
         f"<tr>{''.join(_cell(cell, column, bare) for cell, column in zip(row, table.columns, strict=True))}</tr>"
         for row in table.rows
     )
-    inner = (
-        f"<table><caption>{markup(table.caption)}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    )
+    caption = f"<caption{_LEFT if bare else ''}>{markup(table.caption)}</caption>"
+    inner = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     # A table wider than the page scrolls by itself; the keyboard can reach it.
     return (
         inner
@@ -131,18 +132,15 @@ def _table(table: Table, bare: bool) -> str:
 
 
 def _cell(cell: Cell, column: Column, bare: bool) -> str:
+    aligned = _aligned(column, bare)
     if isinstance(cell, Status):
-        return f"<td{_class(column)}>{chip(cell, bare)}</td>"
+        return f"<td{aligned}>{chip(cell, bare)}</td>"
     if isinstance(cell, StripGroup):
-        return f"<td{_class(column)}>{_group(cell, bare)}</td>"
+        return f"<td{aligned}>{_group(cell, bare)}</td>"
     text = markup(cell)
     if len(cell) <= _SHORT and not column.code and column.align == "left":
-        return f'<td class="short">{text}</td>'
-    return (
-        f"<td{_class(column)}><code>{_breakable(text)}</code></td>"
-        if column.code
-        else f"<td{_class(column)}>{text}</td>"
-    )
+        return f'<td class="short"{aligned}>{text}</td>'
+    return f"<td{aligned}><code>{_breakable(text)}</code></td>" if column.code else f"<td{aligned}>{text}</td>"
 
 
 def _group(group: StripGroup, bare: bool) -> str:
@@ -160,5 +158,8 @@ def _breakable(text: str) -> str:
     return text.replace(".", ".<wbr>") if len(text) > 24 else text
 
 
-def _class(column: Column) -> str:
-    return ' class="right"' if column.align == "right" else ""
+def _aligned(column: Column, bare: bool) -> str:
+    """The page's style sheet knows the class; without it, a notebook's own sets everything to the right."""
+    if column.align == "right":
+        return ' class="right"'
+    return _LEFT if bare else ""

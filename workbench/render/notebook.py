@@ -1,4 +1,4 @@
-"""A document as the HTML of a notebook's output: elements only, no style, no script, pictures as images.
+"""A document as the HTML of a notebook's output: elements, no style sheet, no script, pictures as images.
 
 JupyterLab takes inline SVG and style sheets out of untrusted notebooks; an `<img>` with its data inside stays. The
 picture brings its own light paper, so that it is right in a light and in a dark notebook.
