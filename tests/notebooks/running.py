@@ -1,0 +1,55 @@
+"""Reading and running the working notebooks, in a fresh kernel of this environment, in a folder of the test's own."""
+
+import sys
+from pathlib import Path
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9]*.ipynb"))
+FIRST = "01_from_pattern_to_proof"
+
+
+class _ThisEnvironment(KernelSpecManager):
+    """Every kernel name is this interpreter, whatever is installed for the user or the machine."""
+
+    def get_kernel_spec(self, kernel_name):
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=argv, display_name="this environment", language="python")
+
+
+def read(path):
+    """The notebook, checked against the format's schema."""
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def executed(path, folder, pattern=None):
+    """The notebook after a run in `folder`; `pattern` is put in the place of the first code cell's value."""
+    notebook = read(path)
+    if pattern is not None:
+        first = code_cells(notebook)[0]
+        assert first.source.startswith("PATTERN = ")
+        first.source = f"PATTERN = {pattern!r}"
+    manager = AsyncKernelManager(kernel_spec_manager=_ThisEnvironment())
+    # km and not kernel_name: a kernel that is looked up by name may belong to another environment.
+    NotebookClient(notebook, km=manager, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    return notebook
+
+
+def code_cells(notebook):
+    """The code cells, in order."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outputs(notebook):
+    """Every output of every cell, in order."""
+    return [output for cell in code_cells(notebook) for output in cell.outputs]
+
+
+def shown_text(notebook):
+    """What a reader reads: the streams and the plain text of every output."""
+    return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs(notebook))
