@@ -117,7 +117,7 @@ def check_loss(session: Session) -> Check:
         "loss",
         "Is the loss the same, and what megatron logs beside it?",
         differences,
-        f"loss {measured['loss']:.9g} against {measured['right_loss']:.9g}; {measured['statistics']} statistics",
+        f"loss {measured['loss']:.9g} against {measured['right_loss']:.9g}{_logged(list(left)[2:])}",
         measured,
     )
 
@@ -141,3 +141,7 @@ def check_gradients(session: Session) -> Check:
         "all_zero": sum(not bool(tensor.any()) for tensor in left.values()),
     }
     return Check(**{**vars(check), "measured": {**check.measured, **extra}})
+
+
+def _logged(names: list[str]) -> str:
+    return f"; also equal, by layer: {', '.join(names)}" if names else ""

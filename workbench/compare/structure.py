@@ -121,7 +121,7 @@ def first_divergence(session: Session, left: Trace, right: Trace) -> list[Differ
             return [Difference(name, session.place(name), "missing", "computed on the left only")]
         layer, _, what = name.rpartition(".")
         words = {"input": "the residual stream that enters", "normed": "the norm of", "output": "the mixer of"}[what]
-        place = f"{words} {session.place(layer + '.x')}"
+        place = f"{words} {session.place(f'{layer}.')}"
         difference = compare_tensor(name, place, tensor, right.tensors[name], session.settings.tolerance)
         if difference is not None:
             return [difference]
