@@ -176,6 +176,7 @@ def test_what_cannot_be_divided_is_refused_with_the_reason(text, arguments, mess
 
 
 def test_a_notebook_view_is_taken_when_one_is_set(monkeypatch):
+    monkeypatch.setattr(Pattern, "view", None)
     assert Pattern("M")._repr_mimebundle_() == {"text/plain": "Pattern('M')"}
     monkeypatch.setattr(Pattern, "view", lambda pattern: {"text/html": str(pattern)})
     assert Pattern("M")._repr_mimebundle_() == {"text/html": "M"}
