@@ -69,7 +69,7 @@ def test_one_weight_off_by_one_ulp(twins: Twins) -> None:
     assert difference.name == "decoder.layers.1.self_attention.linear_qkv.weight"
     assert difference.place == "sub-layer 1, self-attention"
     assert (difference.mismatched, difference.max_ulp, difference.first_index) == (1, 1, (3, 5))
-    assert found.summary.startswith("1 difference(s), the first in sub-layer 1, self-attention: ")
+    assert found.summary.startswith("1 difference, in sub-layer 1, self-attention: ")
 
 
 def test_one_ulp_is_within_a_tolerance_that_the_user_gave(twins: Twins) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from tests.fusion.checkpoints import KINDS, Training, differing
 from workbench.errors import WorkbenchError
 from workbench.fusion import optimizer_states
 from workbench.fusion.checkpointing import load_checkpoint, save_checkpoint, stored_tensors, stored_values
+from workbench.fusion.model import build_model
+from workbench.fusion.trainer import make_trainer, train_step
 
 FUSED, UNFUSED = "M[*-][ME]/[*-]", "M*-ME/*-"
 NAMES = {
@@ -192,3 +195,12 @@ def test_resuming_without_the_state_is_not_exact(trained, tmp_path):
     load_checkpoint(tmp_path / "c", after.model)
     assert differing(before.weights(), after.weights()) == []
     assert differing(after.train(2, 2).weights(), trained("fp32"))
+
+
+def test_another_learning_rate_is_named_as_what_stands_in_the_way(tmp_path: Path) -> None:
+    saved = make_trainer(build_model("[*-]", seed=1), learning_rate=1e-3)
+    train_step(saved, torch.arange(34).reshape(2, 17))
+    save_checkpoint(tmp_path / "run", saved.model, saved.optimizer)
+    other = make_trainer(build_model("[*-]", seed=2), learning_rate=2e-3)
+    with pytest.raises(WorkbenchError, match="another learning rate or weight decay than the checkpoint's"):
+        load_checkpoint(tmp_path / "run", other.model, other.optimizer)

@@ -71,7 +71,7 @@ def test_first_notebook_tells_the_whole_story(first):
         "hybrid_block.HybridStack: equal bits: 8,192 of 8,192",
         "Losses; the same in 20 of 20 steps.",
         "decoder.layers.0.mixer.norm.weight[0]: 1.0 -> 1.0000001192092896",
-        "✗ failed: 1 difference(s), the first in sub-layer 0, Mamba-2: decoder.layers.0.mixer.norm.weight",
+        "✗ failed: 1 difference, in sub-layer 0, Mamba-2: decoder.layers.0.mixer.norm.weight",
     ):
         assert said in text
     assert "Traceback" not in text
@@ -94,7 +94,7 @@ def test_first_notebook_takes_another_pattern(pattern, tmp_path):
     text = shown_text(notebook)
     assert "✓ EQUIVALENT: 10 of 10 checks passed, bitwise" in text
     assert f"{len(Pattern(pattern).blocks)} block" in text
-    assert "✗ failed: 1 difference(s), the first in sub-layer 0" in text
+    assert "✗ failed: 1 difference, in sub-layer 0" in text
     assert stderr(notebook) == []
 
 

@@ -8,7 +8,7 @@ FAILED = Check(
     "logits",
     "The same logits?",
     False,
-    "1 difference(s), the first in sub-layer 1",
+    "1 difference, in sub-layer 1",
     {"differences": 1},
     differences=(Difference("decoder.layers.1", "sub-layer 1, self-attention", "value", max_abs=1.2e-7, max_ulp=1),),
 )
@@ -40,7 +40,7 @@ def test_table_without_rows_is_a_table():
 def test_findings_say_passed_failed_and_not_run():
     shown = str(findings(PASSED, FAILED, NOT_RUN))
     assert "✓ passed: initial weights: 46 tensors: identical bits" in shown
-    assert "✗ failed: 1 difference(s), the first in sub-layer 1" in shown
+    assert "✗ failed: 1 difference, in sub-layer 1" in shown
     assert "sub-layer 1, self-attention" in shown
     assert "– not run: no disk" in shown
 

@@ -95,7 +95,7 @@ What is not the same
 
     Is every gradient the same?
 
-    The worst 2 of 7 differences.
+    The first 2 of 7 differences, in the order of the model.
       name                                               place                 problem   mismatched   max abs  max rel  max ULP  first at
       ─────────────────────────────────────────────────  ────────────────────  ───────  ───────────  ────────  ───────  ───────  ────────
       decoder.layers.1.self_attention.linear_qkv.weight  sub-layer 1           value    12 of 4,096  1.19e-07  2.5e-07        2   [0, 17]
@@ -106,7 +106,7 @@ What is not the same
 
     Are all parameters the same?
 
-    1 difference, the worst first.
+    1 difference, in the order of the model.
       name                                    place            problem
       ──────────────────────────────────────  ───────────────  ─────────────────────────
       decoder.<script>alert(1)</script>␛[31m  the whole model  missing: only on the left

@@ -36,7 +36,7 @@ from workbench.compare.training_checks import (  # noqa: E402
     check_right_to_left,
     check_training,
 )
-from workbench.compare.verdict import Check, Twin, Verdict  # noqa: E402
+from workbench.compare.verdict import NO_TWINS, Check, Twin, Verdict  # noqa: E402
 from workbench.errors import WorkbenchError  # noqa: E402
 from workbench.fusion import runtime  # noqa: E402
 from workbench.fusion.names import built_blocks  # noqa: E402
@@ -133,7 +133,7 @@ def _run(session: Session, progress: Callable[[Check], None] | None) -> Iterator
         check = Check(name, _question(function), None, blocked) if blocked else _attempt(name, function, session)
         check = Check(**{**vars(check), "seconds": time.perf_counter() - start})
         if name == "sublayers" and check.passed is False:
-            blocked = "not run: the two do not have the same sub-layers"
+            blocked = NO_TWINS
         if progress is not None:
             progress(check)
         yield check

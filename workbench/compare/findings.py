@@ -19,7 +19,8 @@ def make_check(
 ) -> Check:
     """A check that passes exactly when there are no differences; with some, the first makes the summary."""
     if differences:
-        summary = f"{len(differences)} difference(s), the first in {differences[0].place}: {short(differences[0])}"
+        count = "1 difference, in" if len(differences) == 1 else f"{len(differences):,} differences, the first in"
+        summary = f"{count} {differences[0].place}: {short(differences[0])}"
     return Check(
         name,
         question,

@@ -14,6 +14,9 @@ from workbench.errors import WorkbenchError
 
 SCHEMA = "workbench.verdict/1"
 
+# The summary of every check after the first, when that one finds that the two are no twins.
+NO_TWINS = "not run: the two do not have the same sub-layers"
+
 Number = int | float | str | bool | None
 
 
@@ -44,7 +47,7 @@ class Check:
     """One question about the twins, and what was measured to answer it.
 
     `passed` is `None` when the check could not run (`summary` says why); that is never a pass.
-    `differences` holds the worst ones first, cut to a readable number; `measured["differences"]` counts all.
+    `differences` holds the first ones in the order of the model, cut to a readable number; `measured["differences"]` counts all.
     """
 
     name: str

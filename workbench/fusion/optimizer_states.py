@@ -112,7 +112,15 @@ def load(optimizer: Any, state: dict[str, Any]) -> None:
             for inner in inner_optimizers(optimizer):
                 if isinstance(inner, DistributedOptimizer):
                     around.enter_context(_without_step(inner))
-            optimizer.load_state_dict(state)
+            try:
+                optimizer.load_state_dict(state)
+            except ValueError as error:
+                if "Could not find parameter group" not in str(error):
+                    raise
+                raise WorkbenchError(
+                    "the optimizer was made with another learning rate or weight decay than the checkpoint's, and megatron "
+                    "tells parameter groups apart by them (optimizer/optimizer.py:100): make it with the same, then change them"
+                ) from error
         for inner in inner_optimizers(optimizer):
             _own_steps(inner.optimizer)
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from workbench.compare.verdict import Check, Difference
+from workbench.compare.verdict import NO_TWINS, Check, Difference
 from workbench.render import scene
 from workbench.views.numbers import count, counted, measure
 
@@ -22,8 +22,11 @@ _COLUMNS: tuple[tuple[scene.Column, Callable[[Difference], str]], ...] = (
 
 
 def difference_sections(checks: Iterable[Check]) -> tuple[scene.Section, ...]:
-    """A section a check: its question, what was found, and the table of differences."""
-    return tuple(_section(check) for check in checks)
+    """A section a check: its question, what was found, and the table of differences.
+
+    What was not started because the two are no twins has nothing to add to the table of checks.
+    """
+    return tuple(_section(check) for check in checks if check.summary != NO_TWINS)
 
 
 def said(check: Check) -> str:
@@ -59,8 +62,10 @@ def _table(check: Check) -> scene.Table:
 def _caption(check: Check) -> str:
     total = check.measured.get("differences")
     if isinstance(total, int) and total > len(check.differences):
-        return f"The worst {count(len(check.differences))} of {counted(total, 'difference')}."
-    return f"{counted(len(check.differences), 'difference')}, the worst first."
+        return (
+            f"The first {count(len(check.differences))} of {counted(total, 'difference')}, in the order of the model."
+        )
+    return f"{counted(len(check.differences), 'difference')}, in the order of the model."
 
 
 def _mismatched(found: Difference) -> str:

@@ -75,7 +75,8 @@ def checks_table(verdict: Verdict) -> scene.Table:
 def mimebundle(verdict: Verdict) -> dict[str, str]:
     """What a notebook shows for a verdict."""
     twins = tuple(part for twin in (verdict.left, verdict.right) for part in (_facts(twin), *_strip(twin)))
-    shown = scene.Document("Verdict on the twins", (banner(verdict), *twins, checks_table(verdict)))
+    differences = difference_sections(verdict.failed)
+    shown = scene.Document("Verdict on the twins", (banner(verdict), *twins, checks_table(verdict), *differences))
     return {"text/plain": text.render(shown).rstrip("\n"), "text/html": notebook.render(shown)}
 
 
