@@ -85,6 +85,11 @@ def test_a_larger_second_model_runs_and_trains_in_the_same_process() -> None:
     assert second.loss < first.loss
 
 
+def test_a_larger_second_model_with_sparse_attention_runs() -> None:
+    run(build("[D-]"))
+    run(build("[D-][+-][DE]"))
+
+
 def test_a_larger_second_model_is_not_touched_by_the_first() -> None:
     alone = run(build("[ME][*E]E/[*E]/[*E]"))
     run(build("E"))

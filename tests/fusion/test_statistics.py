@@ -30,6 +30,14 @@ def test_router_losses_stand_at_the_sub_layers_of_the_experts() -> None:
     assert values.nonzero().flatten().tolist() == [2, 5]
 
 
+def test_indexer_losses_stand_at_the_sub_layers_of_sparse_attention() -> None:
+    for pattern in ("M[D-][+-]D", "M[D-]+-[DE]"):
+        run(build(pattern))
+        values = statistics()["dsa.indexer_loss"]
+        expected = [index for index, symbol in enumerate(pattern.replace("[", "").replace("]", "")) if symbol == "D"]
+        assert values.nonzero().flatten().tolist() == expected
+
+
 def test_mtp_losses_stand_at_their_depths() -> None:
     run(build("[M-]/[*-]/[*-]"))
     found = {name: value for name, value in statistics().items() if name.startswith("mtp.")}

@@ -17,7 +17,10 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 from megatron.core.process_groups_config import ProcessGroupCollection
 from megatron.core.tensor_parallel.random import get_cuda_rng_tracker, model_parallel_cuda_manual_seed
-from megatron.core.transformer.experimental_attention_variant.dsa import DSAIndexerLossAutoScaler
+from megatron.core.transformer.experimental_attention_variant.dsa import (
+    DSAIndexerLossAutoScaler,
+    DSAIndexerLossLoggingHelper,
+)
 from megatron.core.transformer.moe.moe_logging import destroy_moe_metrics_tracker
 from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
 from megatron.core.transformer.multi_token_prediction import MTPLossAutoScaler, MTPLossLoggingHelper
@@ -146,11 +149,13 @@ def forget_models() -> None:
     """Clear what megatron keeps at module level from one model to the next, and from one step to the next.
 
     Its per-layer trackers are sized by the first model of a process and reject a larger second
-    (`transformer/moe/moe_logging.py`, `MTPLossLoggingHelper`). The scales of auxiliary losses are tensors whose shape
+    (`moe_logging.py`, `MTPLossLoggingHelper`,
+    `DSAIndexerLossLoggingHelper`). The scales of auxiliary losses are tensors whose shape
     depends on who set them first, a bare backward or a schedule, and the other then fails (`moe/moe_utils.py:334`).
     """
     destroy_moe_metrics_tracker()
     MTPLossLoggingHelper.tracker.clear()
+    DSAIndexerLossLoggingHelper.tracker.clear()
     MoEAuxLossAutoScaler.main_loss_backward_scale = None
     DSAIndexerLossAutoScaler.main_loss_backward_scale = None
     MTPLossAutoScaler.main_loss_backward_scale = torch.tensor(1.0)
