@@ -1,7 +1,7 @@
 """The process-wide runtime that every model needs: a process group, megatron's parallel state, seeds, a device.
 
 Life of a runtime: `start()` joins the process group that is there (torchrun, a notebook that made one) or makes one of
-a single process that needs no port; on a host without CUDA it installs the CPU platform. `start()` again with the same
+a single process that needs no port of its own choosing; on a host without CUDA it installs the CPU platform. `start()` again with the same
 sizes returns the same runtime; other sizes rebuild megatron's parallel state. `stop()` undoes what `start` did, and
 only that. Models do not outlive a `stop`.
 """
@@ -172,7 +172,8 @@ def _join_or_make_process_group() -> None:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group(backend, timeout=_TIMEOUT)
     else:
-        # A store in this process: no port is opened, so any number of notebooks run side by side.
+        # A store in this process: no port has to be agreed on, so any number of notebooks run side by side. (gloo itself
+        # listens on free loopback ports.)
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=_TIMEOUT)
     _owns_process_group = True
 
