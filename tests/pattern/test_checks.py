@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.pattern.diagnosing import assert_one_diagnostic
 from workbench.pattern.checks import check
 from workbench.pattern.diagnostics import render
 
@@ -113,12 +114,7 @@ warning unfused-pair at 6–7: *- could be one block, [*-]: same model, same che
 
 @pytest.mark.parametrize(("text", "fixed", "expected"), CASES, ids=[ascii(text) for text, _, _ in CASES])
 def test_one_mistake_gives_one_diagnostic_with_this_text_and_its_fix_mends_it(text, fixed, expected):
-    diagnostics = check(text)
-    assert render(text, diagnostics) == expected
-    (only,) = diagnostics
-    assert (only.fix and only.fix.apply(text)) == fixed
-    if fixed is not None:
-        assert only.code not in [entry.code for entry in check(fixed)]
+    assert_one_diagnostic(text, fixed, expected)
 
 
 # fmt: off

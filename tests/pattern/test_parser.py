@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.pattern.diagnosing import assert_one_diagnostic
 from workbench.pattern.checks import check
-from workbench.pattern.diagnostics import render
 from workbench.pattern.parser import parse
 
 # (pattern, what its fix makes of it or None, the whole text)
@@ -170,12 +170,7 @@ error stage-in-mtp at 4: '|' cannot stand in an MTP pattern: MTP layers live on 
 
 @pytest.mark.parametrize(("text", "fixed", "expected"), CASES, ids=[ascii(text) for text, _, _ in CASES])
 def test_one_mistake_gives_one_diagnostic_with_this_text_and_its_fix_mends_it(text, fixed, expected):
-    diagnostics = check(text)
-    assert render(text, diagnostics) == expected
-    (only,) = diagnostics
-    assert (only.fix and only.fix.apply(text)) == fixed
-    if fixed is not None:
-        assert only.code not in [entry.code for entry in check(fixed)]
+    assert_one_diagnostic(text, fixed, expected)
 
 
 def test_the_tree_holds_stages_depths_and_spans():

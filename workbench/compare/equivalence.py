@@ -39,7 +39,7 @@ from workbench.compare.training_checks import (  # noqa: E402
 from workbench.compare.verdict import NO_TWINS, Check, Twin, Verdict  # noqa: E402
 from workbench.errors import WorkbenchError  # noqa: E402
 from workbench.fusion import runtime  # noqa: E402
-from workbench.fusion.names import built_blocks  # noqa: E402
+from workbench.fusion.modules import built_modules  # noqa: E402
 from workbench.fusion.stack_spec import choose_backend  # noqa: E402
 from workbench.pattern.model import Pattern  # noqa: E402
 
@@ -166,18 +166,13 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 def _twin(side: Side) -> Twin:
-    modules = []
-    for name, stack, local_index in built_blocks(side.model):
-        block = stack.blocks[local_index]
-        label = f"[{block.symbols}]" if block.fused else block.symbols
-        modules.append((name, f"{type(stack.layers[local_index]).__name__} {label}"))
     return Twin(
         pattern=str(side.pattern),
         blocks=len(side.pattern.blocks),
         sublayers=len(side.pattern.sublayers),
         fused=side.pattern.counts["fused"],
         parameters=sum(parameter.numel() for parameter in side.model.parameters()),
-        modules=tuple(modules),
+        modules=tuple((built.name, f"{built.module} {built.block}") for built in built_modules(side.model)),
     )
 
 

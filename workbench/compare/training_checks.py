@@ -43,7 +43,7 @@ def check_left_to_right(session: Session) -> Check:
 
 
 def check_right_to_left(session: Session) -> Check:
-    """The other way round."""
+    """What the right wrote is what the left would have written, and the left reads it."""
     return _exchange(session, "checkpoint_right_to_left", session.right, session.left)
 
 
@@ -87,10 +87,11 @@ def _exchange(session: Session, name: str, source: Side, target: Side) -> Check:
         load_checkpoint(session.save(source), loaded.trainer.model, loaded.trainer.optimizer)
     except WorkbenchError as error:
         return make_check(name, question, [_unreadable(source, error)], "", {})
+    loaded_state = loaded.state()
     differences = [
         *_in(compare_named(session, written, expected), "on disk"),
         # A load is exact whatever the tolerance: it copies.
-        *_in(_exactly(session, source.state(), loaded.state()), "after loading"),
+        *_in(_exactly(session, source.state(), loaded_state), "after loading"),
     ]
     stored_bytes = sum(tensor.numel() * tensor.element_size() for tensor in written.values())
     measured: dict[str, Number] = {
@@ -98,7 +99,7 @@ def _exchange(session: Session, name: str, source: Side, target: Side) -> Check:
         "stored_bytes": stored_bytes,
         "written_digest": digest(written),
         "expected_digest": digest(expected),
-        "loaded_tensors": len(loaded.state()),
+        "loaded_tensors": len(loaded_state),
     }
     summary = f"{len(written)} stored tensors, {stored_bytes:,} bytes: the same names, shapes, dtypes and bytes"
     return make_check(name, question, differences, summary, measured)

@@ -154,7 +154,7 @@ def _common(pattern: Pattern, sizes: ModelSizes, dtype: str, backend: str) -> di
 
 
 def _parallel() -> dict[str, Any]:
-    running = runtime.current() or runtime.start()
+    running = runtime.ensure()
     values: dict[str, Any] = {
         "tensor_model_parallel_size": running.tensor_parallel,
         "pipeline_model_parallel_size": running.pipeline_parallel,

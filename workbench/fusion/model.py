@@ -44,7 +44,7 @@ def build_model(
     backend and pattern do not fit, such as a `num_layers` that contradicts the pattern.
     """
     pattern = Pattern(pattern)
-    running = runtime.current() or runtime.start()
+    running = runtime.ensure()
     if not pattern.sublayers:
         raise WorkbenchError("an empty pattern has no layers: there is no model to build")
     backend = choose_backend(backend)

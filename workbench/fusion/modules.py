@@ -36,7 +36,7 @@ def built_modules(model: nn.Module) -> tuple[BuiltModule, ...]:
         found.append(
             BuiltModule(
                 name=name,
-                block=f"[{block.symbols}]" if block.fused else block.symbols,
+                block=str(block),
                 layer_number=int(layer.layer_number),
                 module=type(layer).__name__,
                 sequence_slot=_in_slot(layer, _SEQUENCE_SLOTS),

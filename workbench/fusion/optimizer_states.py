@@ -18,7 +18,6 @@ from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 from megatron.core.optimizer.optimizer import ChainedOptimizer, Float16OptimizerWithFloat16Params, MegatronOptimizer
 
 from workbench.errors import WorkbenchError
-from workbench.fusion.cpu_platform import cuda_literals_on_cpu
 
 PREFIX = "optimizer."
 
@@ -104,10 +103,9 @@ def _torch_kind(group: dict[str, Any]) -> str:
 
 
 def load(optimizer: Any, state: dict[str, Any]) -> None:
-    """Load what `sharded` described and `dist_checkpointing.load` filled."""
+    """Load what `sharded` described and `dist_checkpointing.load` filled; called inside `checkpoint_files.reading`."""
     if isinstance(optimizer, MegatronOptimizer):
         with ExitStack() as around:
-            around.enter_context(cuda_literals_on_cpu())
             around.enter_context(torch.no_grad())
             for inner in inner_optimizers(optimizer):
                 if isinstance(inner, DistributedOptimizer):

@@ -68,9 +68,14 @@ def require() -> Runtime:
     return _runtime
 
 
+def ensure() -> Runtime:
+    """The running runtime, or one of a single process that is started now."""
+    return _runtime or start()
+
+
 def require_single_process() -> Runtime:
     """Start or return a runtime of one process; `WorkbenchError` under torchrun with several."""
-    running = _runtime or start()
+    running = ensure()
     if running.world_size != 1:
         raise WorkbenchError(f"this runs in one process, not in {running.world_size}: start it without torchrun")
     return running

@@ -54,6 +54,9 @@ class BuiltBlock:
         """The canonical indices of the sub-layers that this block holds."""
         return tuple(range(self.first, self.first + len(self.symbols)))
 
+    def __str__(self) -> str:
+        return f"[{self.symbols}]" if self.fused else self.symbols
+
 
 class FusedHybridStack(HybridStack):
     """A `HybridStack` whose spec parameters say what is fused.
@@ -157,10 +160,10 @@ class FusedHybridStack(HybridStack):
             children = dict(layer._modules)
             layer._modules.clear()
             layer._modules.update({"self_attention": children.pop("self_attention")} | children)
-        # MambaLayer casts to params_dtype before its norm (ssm/mamba_layer.py:155); TransformerLayer does not, and with
-        # an fp32 residual stream the two differ.
-        if block.symbols[0] == "M" and self.config.fp32_residual_connection:
-            layer.input_layernorm.register_forward_pre_hook(_to_params_dtype(self.config.params_dtype))
+            # MambaLayer casts to params_dtype before its norm (ssm/mamba_layer.py:155); TransformerLayer does not, and
+            # with an fp32 residual stream the two differ.
+            if self.config.fp32_residual_connection:
+                layer.input_layernorm.register_forward_pre_hook(_to_params_dtype(self.config.params_dtype))
 
     def _quantized_init(self, sublayer: int) -> Any:
         if self.config.fp8:

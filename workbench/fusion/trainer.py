@@ -14,7 +14,7 @@ import torch
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
 from megatron.core.distributed.finalize_model_grads import finalize_model_grads
 from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
-from megatron.core.optimizer.optimizer import ChainedOptimizer, Float16OptimizerWithFloat16Params, MegatronOptimizer
+from megatron.core.optimizer.optimizer import Float16OptimizerWithFloat16Params, MegatronOptimizer
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.transformer.module import Float16Module
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from workbench.fusion.cpu_platform import cuda_literals_on_cpu
 from workbench.fusion.model import forward_tokens
 from workbench.fusion.names import canonical_parameters
 from workbench.fusion.noise import hushed
+from workbench.fusion.optimizer_states import inner_optimizers
 
 
 @dataclass
@@ -124,7 +125,7 @@ def optimizer_state(trainer: Trainer) -> dict[str, Tensor]:
     """
     names = {id(parameter): name for name, parameter in _parameters(trainer)}
     found: dict[str, Tensor] = {}
-    for optimizer in _inner(trainer.optimizer):
+    for optimizer in inner_optimizers(trainer.optimizer):
         masters = _masters(optimizer)
         for group in optimizer.optimizer.param_groups:
             for held in group["params"]:
@@ -142,10 +143,6 @@ def optimizer_state(trainer: Trainer) -> dict[str, Tensor]:
 def _parameters(trainer: Trainer) -> Iterator[tuple[str, Any]]:
     for chunk in trainer.chunks:
         yield from canonical_parameters(chunk).items()
-
-
-def _inner(optimizer: MegatronOptimizer) -> list[MegatronOptimizer]:
-    return optimizer.chained_optimizers if isinstance(optimizer, ChainedOptimizer) else [optimizer]
 
 
 def _masters(optimizer: MegatronOptimizer) -> dict[int, nn.Parameter]:

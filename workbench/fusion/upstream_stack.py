@@ -23,7 +23,7 @@ def upstream_stack(model: nn.Module) -> Iterator[HybridStack]:
     """
     inside = unwrapped(model)
     ours: Any = inside.decoder
-    if fused := [f"[{block.symbols}]" for block in ours.blocks if block.fused]:
+    if fused := [str(block) for block in ours.blocks if block.fused]:
         raise WorkbenchError(f"upstream's stack cannot build fused blocks, and this model has {len(fused)}: {fused[0]}")
     stack: Any = HybridStack(
         config=ours.config,
