@@ -124,7 +124,7 @@ def test_position_embeddings(text, variant, percent):
 @pytest.mark.parametrize("text", ["", "alibi", "rope 0%", "rope 101%", "rope25%", "rope 25", "Rope", "yarn", "none "])
 def test_position_embeddings_that_are_none(text):
     assert refusal(position_embedding=text) == (
-        f"position_embedding must be 'rope', 'rope 25%' or 'none', not {text!r}"
+        f"position_embedding must be 'rope', 'rope 25%', 'learned_absolute' or 'none', not {text!r}"
     )
 
 

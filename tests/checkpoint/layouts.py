@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from workbench.checkpoint.names import LOCAL_RULES, Rule, fused_prefixes
+from workbench.arch.names import canonical_to_local, fused_prefixes
 from workbench.pattern.symbols import CHANNEL_MIXERS, SEQUENCE_MIXERS, SYMBOLS
 
 ORACLE = json.loads((Path(__file__).parents[1] / "contracts" / "data" / "te_state_dict_keys.json").read_text())
@@ -31,7 +31,7 @@ def canonical_of(symbol: str) -> set[str]:
 
 def local_of(symbol: str) -> set[str]:
     """The same weights as local modules call them."""
-    return {_local(symbol, name) for name in canonical_of(symbol)}
+    return {canonical_to_local(symbol, name) for name in canonical_of(symbol)}
 
 
 def fused_of(pair: str) -> dict[str, tuple[int, str]]:
@@ -42,14 +42,6 @@ def fused_of(pair: str) -> dict[str, tuple[int, str]]:
             if name.startswith(alone):
                 found[fused + name.removeprefix(alone)] = (position, name)
     return found
-
-
-def _local(symbol: str, name: str) -> str:
-    for rule in LOCAL_RULES:
-        back = Rule(rule.symbols, rule.canonical, rule.local)
-        if symbol in rule.symbols and (match := back.pattern().fullmatch(name)):
-            return rule.local.format(**match.groupdict())
-    return name
 
 
 assert set(SYMBOLS) == {case for case in CASES if len(case) == 1}, "the oracle lacks a kind"

@@ -8,9 +8,10 @@ import pytest
 import torch
 from megatron.core.transformer.transformer_config import MLATransformerConfig, TransformerConfig
 
+from workbench.arch.needs import NEEDS
 from workbench.arch.sizes import ModelSizes
 from workbench.errors import WorkbenchError
-from workbench.fusion.config import _LOCAL_LIMITS, _NEEDS, check_config, transformer_config
+from workbench.fusion.config import _LOCAL_LIMITS, check_config, transformer_config
 from workbench.fusion.model import build_model
 from workbench.pattern.model import Pattern
 from workbench.pattern.symbols import SYMBOLS
@@ -86,13 +87,13 @@ def test_the_backend_decides_the_implementation() -> None:
     assert config_of("M", backend="te").transformer_impl == "transformer_engine"
 
 
-@pytest.mark.parametrize(("symbol", "name"), [(symbol, name) for symbol in _NEEDS for name in _NEEDS[symbol]])
+@pytest.mark.parametrize(("symbol", "name"), [(symbol, name) for symbol in NEEDS for name in NEEDS[symbol]])
 def test_a_size_that_a_layer_kind_needs(symbol: str, name: str) -> None:
     with pytest.raises(WorkbenchError) as error:
         config_of(symbol, ModelSizes(**{name: None}))
     assert str(error.value) == f"{symbol!r} ({SYMBOLS[symbol].name}) needs {name}, which the sizes leave out"
     # Where nothing is of the kind, nothing is needed.
-    other = next(each for each in "M-" if name not in _NEEDS[each])
+    other = next(each for each in "M-" if name not in NEEDS[each])
     config_of(other, ModelSizes(**{name: None}))
 
 
@@ -104,6 +105,18 @@ def test_several_missing_sizes_are_named_at_once_and_in_mtp_too() -> None:
 def test_what_megatron_rejects_is_said_with_the_pattern() -> None:
     with pytest.raises(WorkbenchError, match=r"^megatron rejects these sizes for M-: .*unexpected keyword"):
         config_of("M-", no_such_field=1)
+
+
+@pytest.mark.parametrize(("topk", "bias", "expected"), [(1, False, True), (1, True, False), (2, False, False)])
+def test_one_expert_a_token(topk: int, bias: bool, expected: bool) -> None:
+    config = config_of("E", ModelSizes(moe_topk=topk, moe_router_bias=bias))
+    assert config.moe_router_pre_softmax is expected
+    build_model("E", config, seed=1, backend="local")
+
+
+def test_what_megatron_has_not_implemented_is_said_too() -> None:
+    with pytest.raises(WorkbenchError, match="Output gate is not supported for MLA yet"):
+        config_of("+", ModelSizes(attention_output_gate=True))
 
 
 # -------------------------------------------------------------------------------------- check_config

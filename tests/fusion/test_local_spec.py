@@ -11,8 +11,8 @@ from megatron.core.models.hybrid.hybrid_layer_specs import hybrid_stack_spec
 from megatron.core.transformer.spec_utils import get_module
 
 from tests.fusion.building import build
+from workbench.arch.names import local_prefixes
 from workbench.arch.sizes import ModelSizes
-from workbench.checkpoint.names import local_prefixes
 from workbench.errors import WorkbenchError
 from workbench.fusion.adapters import LocalNorm
 from workbench.fusion.config import transformer_config

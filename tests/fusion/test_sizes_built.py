@@ -17,6 +17,7 @@ from workbench.pattern.model import Pattern
 CHANGES: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "hidden_size": ("M", 128, {}),
     "vocab_size": ("M", 256, {}),
+    "vocab_multiple": ("M", 100, {}),
     "max_sequence_length": ("*", 128, {}),
     "tied_embeddings": ("M", True, {}),
     "position_embedding": ("*", "rope 50%", {}),
@@ -31,6 +32,7 @@ CHANGES: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "qk_layernorm": ("*", True, {}),
     "qkv_bias": ("*", True, {}),
     "attention_output_gate": ("*", True, {}),
+    "attention_sinks": ("*", True, {}),
     "ffn_hidden_size": ("-", 64, {}),
     "activation": ("-", "gelu", {}),
     "mamba_state_dim": ("M", 32, {}),
@@ -47,6 +49,7 @@ CHANGES: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "qk_nope_head_dim": ("+", 32, {}),
     "qk_rope_head_dim": ("+", 16, {}),
     "v_head_dim": ("+", 32, {}),
+    "mla_down_proj_fusion": ("+", True, {}),
     "dsa_index_heads": ("D", 2, {}),
     "dsa_index_head_dim": ("D", 32, {}),
     "dsa_index_topk": ("D", 4, {}),
@@ -59,6 +62,7 @@ CHANGES: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "moe_router_bias": ("E", True, {}),
     "moe_aux_loss_coeff": ("E", 0.5, {}),
     "shared_expert_gate": ("E", True, {"moe_shared_ffn": 32}),
+    "mtp_use_repeated_layer": ("M/*/*", True, {}),
     "hidden_dropout": ("*", 0.1, {}),
     "attention_dropout": ("*", 0.1, {}),
 }

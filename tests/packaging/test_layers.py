@@ -43,7 +43,7 @@ def test_the_package_as_it_is_keeps_them(copy):
         ("errors.py", "from workbench import pattern", "The layers of the design BROKEN"),
         ("render/scene.py", "import workbench.pattern.model", "The layers of the design BROKEN"),
         ("pattern/tokens.py", "import torch", "The pure packages never reach torch or megatron BROKEN"),
-        ("checkpoint/names.py", "import megatron.core", "Only fusion and what is left of it imports megatron BROKEN"),
+        ("checkpoint/kinds.py", "import megatron.core", "Only fusion and what is left of it imports megatron BROKEN"),
         ("utils.py", '"""A module that no layer holds."""', "- workbench.utils"),
     ],
 )

@@ -39,11 +39,12 @@ class ModelSizes:
     # The residual stream and the vocabulary
     hidden_size: int = 64
     vocab_size: int | None = 128  # None: not published; a model needs one
+    vocab_multiple: int = 1  # the embedding has vocab_size rounded up to a multiple of this
     max_sequence_length: int = 64  # tokens
     tied_embeddings: bool = False
-    position_embedding: str | None = (
-        "rope"  # "rope", "rope 25%", "none"; "rope (yarn)", "mrope 25%" are read, not built
-    )
+    # "rope", "rope 25%", "none", "learned_absolute" (a table of max_sequence_length); "rope (yarn)" and "mrope 25%" are
+    # read, not built.
+    position_embedding: str | None = "rope"
     rotary_base: int = 10000
     normalization: str = "RMSNorm"
     norm_epsilon: float = 1e-5
@@ -57,6 +58,7 @@ class ModelSizes:
     qk_layernorm: bool = False  # of latent attention too
     qkv_bias: bool = False
     attention_output_gate: bool = False
+    attention_sinks: bool = False  # one learned logit a head in the softmax's denominator (gpt-oss)
 
     # MLP `-`
     ffn_hidden_size: int | None = 128
@@ -81,6 +83,7 @@ class ModelSizes:
     qk_nope_head_dim: int | None = 16
     qk_rope_head_dim: int | None = 8
     v_head_dim: int | None = 16
+    mla_down_proj_fusion: bool = False  # one down-projection for queries and keys; Transformer Engine only
     dsa_index_heads: int | None = 4
     dsa_index_head_dim: int | None = 16
     dsa_index_topk: int | None = 8  # tokens
@@ -96,6 +99,9 @@ class ModelSizes:
     moe_router_bias: bool = False
     moe_aux_loss_coeff: float | None = None  # None: 0.01, or 0 with moe_router_bias, which balances by itself
     shared_expert_gate: bool = False
+
+    # Multi-token prediction: how deep, and of what layers, the pattern says
+    mtp_use_repeated_layer: bool = False  # every depth runs the same weights
 
     # Dropout, probabilities
     hidden_dropout: float = 0.0
@@ -173,18 +179,21 @@ class ModelSizes:
 
     @property
     def rotary_variant(self) -> str:
-        """ "none", "rope", "mrope" (positions of several modalities) or "yarn" (frequencies stretched to a longer context)."""
+        """ "none", "learned", "rope", "mrope" (positions of several modalities) or "yarn" (frequencies stretched to a longer
+        context)."""
         return self._position[0]
 
     @property
     def _position(self) -> tuple[str, float]:
         if self.position_embedding in (None, "none"):
             return "none", 0.0
+        if self.position_embedding == "learned_absolute":
+            return "learned", 0.0
         match = _POSITION.fullmatch(self.position_embedding)
         percent = int(match[2]) if match and match[2] else 100
         if not match or not 0 < percent <= 100:
             raise SizesError(
-                f"position_embedding must be 'rope', 'rope 25%' or 'none', not {self.position_embedding!r}"
+                f"position_embedding must be 'rope', 'rope 25%', 'learned_absolute' or 'none', not {self.position_embedding!r}"
             )
         return "yarn" if match[3] else match[1], percent / 100
 
@@ -194,6 +203,12 @@ class ModelSizes:
         if self.vocab_size is None:
             raise SizesError("a model needs a vocab_size, which the sizes leave out")
         return self.vocab_size
+
+    @property
+    def padded_vocabulary(self) -> int:
+        """Rows of the embedding: `vocabulary` rounded up to a multiple of `vocab_multiple`, as Megatron-LM's
+        `make_vocab_size_divisible_by` times the tensor-parallel size does."""
+        return -(-self.vocabulary // self.vocab_multiple) * self.vocab_multiple
 
     @property
     def aux_loss_coeff(self) -> float:

@@ -9,12 +9,12 @@ from megatron.core.activations import squared_relu
 from megatron.core.transformer.transformer_config import MLATransformerConfig, TransformerConfig
 from torch.nn import functional as F
 
+from workbench.arch.needs import check_needs, symbols_in
 from workbench.arch.sizes import ModelSizes
 from workbench.errors import WorkbenchError
 from workbench.fusion import runtime
 from workbench.fusion.noise import hushed
 from workbench.pattern.model import Pattern
-from workbench.pattern.symbols import symbol_of
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -25,33 +25,6 @@ _ACTIVATIONS: dict[str, Any] = {
     "gelu": F.gelu,
     "squared_relu": squared_relu,
     "relu": F.relu,
-}
-
-# The sizes that a layer of this kind cannot be built without.
-_NEEDS = {
-    "M": ("mamba_state_dim", "mamba_head_dim", "mamba_num_groups"),
-    "G": (
-        "gdn_num_key_heads",
-        "gdn_num_value_heads",
-        "gdn_key_head_dim",
-        "gdn_value_head_dim",
-        "gdn_conv_kernel",
-    ),
-    "*": ("num_attention_heads",),
-    "+": ("num_attention_heads", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"),
-    "D": (
-        "num_attention_heads",
-        "q_lora_rank",
-        "kv_lora_rank",
-        "qk_nope_head_dim",
-        "qk_rope_head_dim",
-        "v_head_dim",
-        "dsa_index_heads",
-        "dsa_index_head_dim",
-        "dsa_index_topk",
-    ),
-    "-": ("ffn_hidden_size", "activation"),
-    "E": ("moe_experts", "moe_topk", "moe_ffn", "activation"),
 }
 
 # Config fields that megatron's local modules cannot honour: (field, the value that works, why).
@@ -66,12 +39,6 @@ _LOCAL_LIMITS = (
     ("fp8", None, "it needs Transformer Engine"),
     ("fp4", None, "it needs Transformer Engine"),
 )
-
-
-def symbols_in(pattern: Pattern) -> set[str]:
-    """Every symbol of the main pattern and of the MTP pattern."""
-    found = {sublayer.symbol for sublayer in pattern.sublayers}
-    return found | {symbol for block in pattern.mtp.blocks for symbol in block.symbols} if pattern.mtp else found
 
 
 def transformer_config(
@@ -90,12 +57,7 @@ def transformer_config(
     if dtype not in DTYPES:
         raise WorkbenchError(f"dtype must be one of {', '.join(sorted(DTYPES))}, not {dtype!r}")
     found = symbols_in(pattern)
-    for symbol in sorted(found):
-        missing = [name for name in _NEEDS[symbol] if getattr(sizes, name) is None]
-        if missing:
-            raise WorkbenchError(
-                f"{symbol!r} ({symbol_of(symbol).name}) needs {', '.join(missing)}, which the sizes leave out"
-            )
+    check_needs(pattern, sizes)
     latent = bool(found & {"+", "D"})
     _check_rotation(found, sizes, latent)
     values: dict[str, Any] = {
@@ -109,12 +71,12 @@ def transformer_config(
     try:
         with hushed():
             return (MLATransformerConfig if latent else TransformerConfig)(**values)
-    except (ValueError, AssertionError, TypeError) as error:
+    except (ValueError, AssertionError, TypeError, NotImplementedError) as error:
         raise WorkbenchError(f"megatron rejects these sizes for {pattern}: {error}") from error
 
 
 def _check_rotation(found: set[str], sizes: ModelSizes, latent: bool) -> None:
-    if found & {"*", "+", "D"} and sizes.rotary_variant not in ("rope", "none"):
+    if found & {"*", "+", "D"} and sizes.rotary_variant not in ("rope", "none", "learned"):
         raise WorkbenchError(
             f"position_embedding {sizes.position_embedding!r} cannot be built: rotary embeddings are plain here, 'rope' or 'rope 25%'"
         )
@@ -129,6 +91,7 @@ def _common(pattern: Pattern, sizes: ModelSizes, dtype: str, backend: str) -> di
     return {
         "num_layers": len(pattern.sublayers),
         "mtp_num_layers": pattern.mtp.depths if pattern.mtp else None,
+        "mtp_use_repeated_layer": sizes.mtp_use_repeated_layer and pattern.mtp is not None,
         "is_hybrid_model": True,
         "hidden_size": sizes.hidden_size,
         "ffn_hidden_size": sizes.ffn_hidden_size,
@@ -178,6 +141,7 @@ def _mixers(sizes: ModelSizes, latent: bool) -> dict[str, Any]:
         "qk_layernorm": sizes.qk_layernorm,
         "add_qkv_bias": sizes.qkv_bias,
         "attention_output_gate": sizes.attention_output_gate,
+        "softmax_type": "learnable" if sizes.attention_sinks else "vanilla",
         "mamba_state_dim": sizes.mamba_state_dim,
         "mamba_head_dim": sizes.mamba_head_dim,
         "mamba_num_heads": sizes.mamba_num_heads,
@@ -202,6 +166,8 @@ def _experts(sizes: ModelSizes) -> dict[str, Any]:
         "moe_grouped_gemm": False,
         "moe_token_dispatcher_type": "allgather",
         "moe_router_dtype": "fp32",
+        # Of one expert's score alone a softmax would always be one, so megatron wants it taken over all of them.
+        "moe_router_pre_softmax": sizes.moe_topk == 1 and not sizes.moe_router_bias,
         # A bias that balances the load takes the place of the auxiliary loss, with sigmoid scores (DeepSeek-V3), unless a
         # loss is asked for as well.
         "moe_router_enable_expert_bias": sizes.moe_router_bias,
@@ -220,6 +186,7 @@ def _latent_attention(sizes: ModelSizes, *, sparse: bool) -> dict[str, Any]:
         "qk_head_dim": sizes.qk_nope_head_dim,
         "qk_pos_emb_head_dim": sizes.qk_rope_head_dim,
         "v_head_dim": sizes.v_head_dim,
+        "mla_down_proj_fusion": sizes.mla_down_proj_fusion,
         "rope_type": "rope",
         "rotary_base": sizes.rotary_base,
     }

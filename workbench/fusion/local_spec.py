@@ -50,7 +50,7 @@ from megatron.core.transformer.transformer_layer import (
     TransformerLayerSubmodules,
 )
 
-from workbench.checkpoint.names import local_prefixes
+from workbench.arch.names import local_prefixes
 from workbench.fusion.adapters import DuplicatedLinear, ExpertRowParallelLinear, LocalNorm, MLADotProductAttention
 
 _CAUSAL = {"attn_mask_type": AttnMaskType.causal}

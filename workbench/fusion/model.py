@@ -11,10 +11,11 @@ from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
+from workbench.arch.needs import symbols_in
 from workbench.arch.sizes import ModelSizes
 from workbench.errors import WorkbenchError
 from workbench.fusion import runtime
-from workbench.fusion.config import check_config, symbols_in, transformer_config
+from workbench.fusion.config import check_config, transformer_config
 from workbench.fusion.cpu_platform import cuda_literals_on_cpu
 from workbench.fusion.stack_spec import choose_backend, model_stack_spec
 from workbench.pattern.model import Pattern
@@ -126,13 +127,19 @@ def positions(inputs: Tensor) -> Tensor:
 
 def _arguments(pattern: Pattern, sizes: ModelSizes) -> dict[str, Any]:
     return {
-        "vocab_size": sizes.vocabulary,
+        "vocab_size": sizes.padded_vocabulary,
         "max_sequence_length": sizes.max_sequence_length,
         "share_embeddings_and_output_weights": sizes.tied_embeddings,
-        "position_embedding_type": _rotary_or_none(pattern) if sizes.rotary_percent else "none",
+        "position_embedding_type": _position_embedding(pattern, sizes),
         "rotary_percent": sizes.rotary_percent or 1.0,
         "rotary_base": sizes.rotary_base,
     }
+
+
+def _position_embedding(pattern: Pattern, sizes: ModelSizes) -> str:
+    if sizes.rotary_variant == "learned":
+        return "learned_absolute"
+    return _rotary_or_none(pattern) if sizes.rotary_percent else "none"
 
 
 def _rotary_or_none(pattern: Pattern) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from workbench.checkpoint.names import local_to_canonical, sublayer_name
+from workbench.arch.names import local_to_canonical, sublayer_name
 from workbench.fusion.stack import FusedHybridStack, stacks
 
 _EXPERT = re.compile(r"(?P<weight>mlp\.experts\.\w+\.(?:weight|bias))(?P<number>\d+)")

@@ -29,7 +29,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from megatron.core.transformer.utils import sharded_state_dict_default
 from torch import nn
 
-from workbench.checkpoint.names import sublayer_name
+from workbench.arch.names import sublayer_name
 from workbench.errors import WorkbenchError
 from workbench.fusion.fused_spec import fused_layer_spec, standalone_spec
 from workbench.pattern.model import Pattern

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.checkpoint.layouts import PAIRS, canonical_of, fused_of, local_of
-from workbench.checkpoint.names import LOCAL_RULES, fused_prefixes, local_prefixes, local_to_canonical, sublayer_name
+from workbench.arch.names import (
+    LOCAL_RULES,
+    canonical_to_local,
+    fused_name,
+    fused_prefixes,
+    local_prefixes,
+    local_to_canonical,
+    sublayer_name,
+)
 from workbench.errors import WorkbenchError
 from workbench.pattern.symbols import CHANNEL_MIXERS, SEQUENCE_MIXERS, SYMBOLS
 
@@ -26,6 +34,24 @@ def test_local_names_reach_every_canonical_name_once(symbol):
 @pytest.mark.parametrize("symbol", SYMBOLS)
 def test_canonical_names_are_left_alone(symbol):
     assert {local_to_canonical(symbol, name) for name in canonical_of(symbol)} == canonical_of(symbol)
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS)
+def test_local_names_and_back(symbol):
+    for name in canonical_of(symbol):
+        assert local_to_canonical(symbol, canonical_to_local(symbol, name)) == name
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_names_of_a_fused_block_and_back(pair):
+    for fused, (position, alone) in fused_of(pair).items():
+        assert fused_name(pair, position, alone) == fused
+
+
+def test_a_name_that_a_fused_block_has_no_place_for():
+    with pytest.raises(WorkbenchError, match=r"'bias' has no place in sub-layer 1 of a fused block \[M-\]"):
+        fused_name("M-", 1, "bias")
+    assert fused_name("M", 0, "bias") == "bias"
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -56,7 +82,7 @@ def test_experts_keep_apart(first, second, kind):
 
 @given(symbols, st.from_regex(r"[a-z_]{1,8}(\.[a-z_]{1,8}){1,3}", fullmatch=True))
 def test_only_names_that_a_rule_has_are_changed(symbol, name):
-    ruled = [rule for rule in LOCAL_RULES if symbol in rule.symbols and rule.pattern().fullmatch(name)]
+    ruled = [rule for rule in LOCAL_RULES if symbol in rule.symbols and rule.expression(rule.local).fullmatch(name)]
     assert (local_to_canonical(symbol, name) == name) is not bool(ruled)
 
 

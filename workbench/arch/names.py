@@ -18,19 +18,24 @@ from dataclasses import dataclass
 from workbench.errors import WorkbenchError
 from workbench.pattern.symbols import symbol_of
 
+# What each `{…}` of a rule matches.
+_PARTS = {"kind": "weight|bias", "linear": "linear_fc1|linear_fc2", "expert": r"\d+"}
+
 
 @dataclass(frozen=True)
 class Rule:
-    """`local` ↔ `canonical` for the sub-layers of `symbols`; `{…}` matches one dotted part and is carried over."""
+    """`local` ↔ `canonical` for the sub-layers of `symbols`; what `{…}` matches is carried over."""
 
     symbols: str
     local: str
     canonical: str
 
-    def pattern(self) -> re.Pattern[str]:
-        """The `local` side as a regular expression."""
-        parts = re.split(r"\{(\w+)\}", self.local)
-        return re.compile("".join(f"(?P<{part}>[^.]+)" if i % 2 else re.escape(part) for i, part in enumerate(parts)))
+    def expression(self, side: str) -> re.Pattern[str]:
+        """`self.local` or `self.canonical`, whichever is `side`, as a regular expression."""
+        parts = re.split(r"\{(\w+)\}", side)
+        return re.compile(
+            "".join(f"(?P<{part}>{_PARTS[part]})" if i % 2 else re.escape(part) for i, part in enumerate(parts))
+        )
 
 
 # Local module names → Transformer Engine's. A rule ending in `_{kind}` renames `weight` and `bias` alike.
@@ -43,7 +48,8 @@ LOCAL_RULES: tuple[Rule, ...] = (
     Rule("-", "pre_mlp_layernorm.{kind}", "mlp.linear_fc1.layer_norm_{kind}"),
     Rule("E", "mlp.experts.local_experts.{expert}.{linear}.{kind}", "mlp.experts.{linear}.{kind}{expert}"),
 )
-_COMPILED = tuple((rule, rule.pattern()) for rule in LOCAL_RULES)
+_TO_CANONICAL = tuple((rule, rule.expression(rule.local)) for rule in LOCAL_RULES)
+_TO_LOCAL = tuple((rule, rule.expression(rule.canonical)) for rule in LOCAL_RULES)
 
 
 def local_to_canonical(symbol: str, name: str) -> str:
@@ -56,9 +62,21 @@ def local_to_canonical(symbol: str, name: str) -> str:
     >>> local_to_canonical("E", "pre_mlp_layernorm.weight")
     'pre_mlp_layernorm.weight'
     """
-    for rule, pattern in _COMPILED:
-        if symbol in rule.symbols and (match := pattern.fullmatch(name)):
+    for rule, expression in _TO_CANONICAL:
+        if symbol in rule.symbols and (match := expression.fullmatch(name)):
             return rule.canonical.format(**match.groupdict())
+    return name
+
+
+def canonical_to_local(symbol: str, name: str) -> str:
+    """The way back: what a stand-alone local module calls a tensor of a canonical name within its sub-layer.
+
+    >>> canonical_to_local("E", "mlp.experts.linear_fc1.weight3")
+    'mlp.experts.local_experts.3.linear_fc1.weight'
+    """
+    for rule, expression in _TO_LOCAL:
+        if symbol in rule.symbols and (match := expression.fullmatch(name)):
+            return rule.local.format(**match.groupdict())
     return name
 
 
@@ -100,6 +118,20 @@ def sublayer_name(symbols: str, name: str) -> tuple[int, str]:
     raise WorkbenchError(
         f"{name!r} has no place in a fused block [{symbols}]: expected one of {', '.join(fused_prefixes(symbols))}"
     )
+
+
+def fused_name(symbols: str, position: int, name: str) -> str:
+    """The way back from `sublayer_name`: what a block calls a tensor of its sub-layer `position` (0 or 1).
+
+    >>> fused_name("M-", 0, "mixer.A_log"), fused_name("M-", 0, "norm.weight"), fused_name("M", 0, "norm.weight")
+    ('self_attention.A_log', 'input_layernorm.weight', 'norm.weight')
+    """
+    if len(symbols) == 1:
+        return name
+    for fused, (at, alone) in fused_prefixes(symbols).items():
+        if at == position and name.startswith(alone):
+            return fused + name.removeprefix(alone)
+    raise WorkbenchError(f"{name!r} has no place in sub-layer {position} of a fused block [{symbols}]")
 
 
 def fused_prefixes(symbols: str) -> dict[str, tuple[int, str]]:
