@@ -218,7 +218,7 @@ _KINDS: dict[str, Callable[[ModelSizes], Rows]] = {
 
 def embedding_weights(sizes: ModelSizes) -> Rows:
     """The word embedding, and the table of learned positions where there is one."""
-    rows = (Weight("embedding.word_embeddings.weight", (sizes.padded_vocabulary, sizes.hidden_size), tp_axis=0),)
+    rows: Rows = (Weight("embedding.word_embeddings.weight", (sizes.padded_vocabulary, sizes.hidden_size), tp_axis=0),)
     if sizes.rotary_variant == "learned":
         # Made by `torch.nn.Embedding` without a dtype (models/common/embeddings/language_model_embedding.py:67).
         rows += (
@@ -256,7 +256,7 @@ def mtp_weights(sizes: ModelSizes) -> Rows:
 def _linear(name: str, outputs: int, inputs: int, axis: int | None, bias: bool, experts: int | None = None) -> Rows:
     """The weight [outputs, inputs] and bias [outputs] of a linear; a row-parallel one has its bias whole on each rank."""
     number, copies = ("", 1) if experts is None else ("{expert}", experts)
-    rows = (Weight(f"{name}.weight{number}", (outputs, inputs), tp_axis=axis, copies=copies),)
+    rows: Rows = (Weight(f"{name}.weight{number}", (outputs, inputs), tp_axis=axis, copies=copies),)
     if bias:
         rows += (Weight(f"{name}.bias{number}", (outputs,), tp_axis=0 if axis == COLUMN else None, copies=copies),)
     return rows
