@@ -16,7 +16,9 @@ from tests.gpt_models import LAYERS, gpt, save_gpt
 from tests.ranks.launch import RankFailure, group_is_alive, run_ranks
 from tests.ranks.parts import unequal, whole
 from tests.ranks.worker import SEED, batches, config_of, shards
+from workbench.arch.architecture import Architecture
 from workbench.arch.sizes import ModelSizes
+from workbench.cost.ranks import Parallel, held, rank_memory
 from workbench.errors import WorkbenchError
 from workbench.fusion import runtime
 from workbench.fusion.checkpointing import load_checkpoint, save_checkpoint, stored_tensors, stored_values
@@ -104,6 +106,29 @@ def trainer_of(case: str, pattern: str | None = None) -> Trainer:
     return make_trainer(
         build(pattern or SPLITS[case]["pattern"]), learning_rate=1e-2, distributed_optimizer=distributed
     )
+
+
+PARALLEL = {"pipeline_parallel": "pipeline", "tensor_parallel": "tensor", "expert_parallel": "expert"}
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_the_ranks_hold_what_was_predicted(ranks: Ranks, case: str) -> None:
+    """`workbench.cost.ranks` says the shape of every weight of every rank."""
+    sizes = {PARALLEL[name]: size for name, size in SPLITS[case]["parallel"].items()}
+    replicas = {} if "tensor" in sizes or "pipeline" in sizes else {"data": 2}
+    parallel = Parallel(**{**replicas, **sizes})
+    architecture = Architecture(SPLITS[case]["pattern"], dtype="fp32")
+    for number, record in enumerate(ranks.of(case)):
+        rank = number if "pipeline" in sizes else 0
+        expected = sorted(
+            weight.shape
+            for entry in held(architecture, parallel, rank)
+            for weight in entry.weight.each()
+            if weight.trained
+        )
+        assert sorted(tuple(weight.shape) for weight in record["named"].values()) == expected
+        (memory,) = [entry for entry in rank_memory(architecture, parallel) if entry.pipeline_rank == rank]
+        assert memory.weight_bytes == sum(weight.numel() * 4 for weight in record["named"].values())
 
 
 def weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
