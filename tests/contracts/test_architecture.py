@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 
 from tests.contracts.architectures import MEDIUM, ODD, OPTIONS, TINY, random_cases
-from tests.contracts.test_te_layout import BASE, NEEDS_TE, weights
+from tests.contracts.test_te_layout import BASE, NEEDS_TE, oracle_stored, stored_shapes_of, weights
 from tests.contracts.test_te_layout import OPTIONS as ORACLE_OPTIONS
 from workbench.arch.architecture import Architecture
 from workbench.arch.sizes import ModelSizes
+from workbench.arch.stored import stored
 from workbench.fusion.model import build_model
 from workbench.fusion.state import canonical_state_dict
 from workbench.pattern.symbols import CHANNEL_MIXERS, SEQUENCE_MIXERS, SYMBOLS
@@ -116,6 +117,29 @@ def test_the_oracle_of_a_whole_model() -> None:
     expected = weights(ORACLE["hybrid_model_with_mtp"]["M*-E/*E/*E"]["state_dict"])
     found = predicted(Architecture("M*-E/*E/*E", ModelSizes(**BASE)).canonical())
     assert found == {name: (tuple(shape), dtype) for name, (shape, dtype) in expected.items()}
+
+
+@pytest.mark.parametrize("case", sorted(ORACLE["tp1"]))
+def test_stored_keys_of_the_oracle(case: str) -> None:
+    entry = ORACLE["tp1"][case]
+    found = {tensor.name: list(tensor.shape) for tensor in stored(Architecture(entry["pattern"], oracle_sizes(case)))}
+    assert {name: shape for name, shape in found.items() if name.startswith("decoder.")} == oracle_stored(
+        entry["sharded"]
+    )
+
+
+def test_stored_keys_of_a_whole_model() -> None:
+    expected = oracle_stored(ORACLE["hybrid_model_with_mtp"]["M*-E/*E/*E"]["sharded"])
+    found = stored(Architecture("M*-E/*E/*E", ModelSizes(**BASE)))
+    assert {tensor.name: list(tensor.shape) for tensor in found} == expected
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_stored_keys_of_every_option(option: str) -> None:
+    pattern, fields = OPTIONS[option]
+    sizes = ModelSizes(**{**ODD, **fields})
+    found = {tensor.name: list(tensor.shape) for tensor in stored(Architecture(pattern, sizes))}
+    assert found == stored_shapes_of(build_model(pattern, sizes, dtype="bf16", backend="local"))
 
 
 def test_what_needs_te_is_in_the_oracle() -> None:

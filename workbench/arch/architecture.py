@@ -150,7 +150,7 @@ class Architecture:
     def canonical(self) -> tuple[Tensor, ...]:
         """Every entry of the canonical state dict (Transformer Engine names, nothing fused), buffers included."""
         return tuple(
-            self._tensor(f"{part.prefix}{weight.name}", weight) for part in self.parts for weight in _each(part.rows)
+            self.tensor(f"{part.prefix}{weight.name}", weight) for part in self.parts for weight in _each(part.rows)
         )
 
     def built(self, backend: str = "te") -> tuple[Tensor, ...]:
@@ -166,8 +166,8 @@ class Architecture:
             raise WorkbenchError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
         for part in self.parts:
             for weight in _each(part.rows):
-                canonical = self._tensor(f"{part.prefix}{weight.name}", weight)
-                yield self._tensor(_built_name(part, weight.name, backend), weight), canonical
+                canonical = self.tensor(f"{part.prefix}{weight.name}", weight)
+                yield self.tensor(_built_name(part, weight.name, backend), weight), canonical
 
     # ------------------------------------------------------------------------------------------------
 
@@ -177,7 +177,8 @@ class Architecture:
                 rows = _layer_rows(layer.symbol, self.sizes)
                 yield Part(layer.kind, f"{prefix}layers.{layer.index}.", rows, stage, depth, layer, block)
 
-    def _tensor(self, name: str, weight: Weight) -> Tensor:
+    def tensor(self, name: str, weight: Weight) -> Tensor:
+        """A row of weights as an entry of a state dict under `name`, in the dtype that this model has it in."""
         dtype = "float32" if weight.dtype == "fp32" else DTYPES[self.dtype]
         return Tensor(name, weight.shape, dtype, weight.trained)
 
