@@ -1,6 +1,6 @@
 import pytest
 
-from workbench.views.numbers import count, counted, duration, measure
+from workbench.views.numbers import amount, count, counted, duration, measure, operations, percent, size
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,29 @@ def test_counts():
     assert count(1310720) == "1,310,720"
     assert counted(1, "block") == "1 block"
     assert counted(2, "fused pair") == "2 fused pairs"
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (amount(0), "0"),
+        (amount(999), "999"),
+        (amount(999_500), "1.00M"),
+        (amount(999_499), "999K"),
+        (amount(9_995_000), "10.0M"),
+        (amount(31_577_937_344), "31.6B"),
+        (amount(5e15), "5,000T"),
+        (operations(0), "0 FLOP"),
+        (operations(12.34), "12.3 FLOP"),
+        (operations(1e22), "10.0 ZFLOP"),
+        (size(0), "0 B"),
+        (size(1023), "1,023 B"),
+        (size(1024), "1.00 KiB"),
+        (size(79.6 * 2**30), "79.6 GiB"),
+        (percent(1.0), "100.0 %"),
+        (percent(0.0005), "0.1 %"),
+        (percent(0.0004), "< 0.1 %"),
+    ],
+)
+def test_amounts(shown, expected):
+    assert shown == expected

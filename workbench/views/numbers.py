@@ -60,3 +60,54 @@ def duration(seconds: float) -> str:
         return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s"
+
+
+def amount(number: float) -> str:
+    """A large count with three significant digits and a letter: thousand, million, billion (10⁹), trillion.
+
+    >>> amount(950), amount(8_030_261_248), amount(126_553_336_832), amount(999_600)
+    ('950', '8.03B', '127B', '1.00M')
+    """
+    return _scaled(number, 1000, ("", "K", "M", "B", "T"))
+
+
+def operations(number: float) -> str:
+    """A number of floating-point operations in the unit that suits it.
+
+    >>> operations(950), operations(6.4e10), operations(2.5e15)
+    ('950 FLOP', '64.0 GFLOP', '2.50 PFLOP')
+    """
+    return _scaled(number, 1000, (" FLOP", " KFLOP", " MFLOP", " GFLOP", " TFLOP", " PFLOP", " EFLOP", " ZFLOP"))
+
+
+def size(number: float) -> str:
+    """A number of bytes in binary units, as GPU memory is counted.
+
+    >>> size(512), size(80 * 2**30), size(1536)
+    ('512 B', '80.0 GiB', '1.50 KiB')
+    """
+    return _scaled(number, 1024, (" B", " KiB", " MiB", " GiB", " TiB", " PiB"))
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with one decimal; more than nothing is never shown as nothing.
+
+    >>> percent(0.25), percent(0), percent(0.0001)
+    ('25.0 %', '0 %', '< 0.1 %')
+    """
+    if share == 0:
+        return "0 %"
+    return f"{share:.1%}".replace("%", " %") if share >= 0.0005 else "< 0.1 %"
+
+
+def _scaled(number: float, step: int, units: tuple[str, ...]) -> str:
+    if number < step:
+        whole = number if isinstance(number, int) else round(number, 1)
+        return f"{whole:,}{units[0]}"
+    power = 1
+    # 999.5 and more would be written as a thousand of its unit.
+    while power < len(units) - 1 and number / step**power >= step - 0.5:
+        power += 1
+    value = number / step**power
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:,.{digits}f}{units[power]}"
