@@ -12,7 +12,7 @@ from torch import Tensor
 from workbench.arch.sizes import ModelSizes
 from workbench.fusion import runtime
 from workbench.fusion.config import transformer_config
-from workbench.fusion.model import _arguments, build_model, forward_tokens
+from workbench.fusion.model import build_model, forward_tokens, model_arguments
 from workbench.fusion.names import canonical_parameters
 from workbench.pattern.model import Pattern
 
@@ -24,7 +24,7 @@ def build(pattern: str, sizes: ModelSizes | None = None, *, dtype: str = "fp32",
     """A model on the local backend; `fields` are fields of megatron's config."""
     sizes = sizes or ModelSizes()
     config = transformer_config(Pattern(pattern), sizes, dtype=dtype, **fields)
-    arguments = _arguments(Pattern(pattern), sizes)
+    arguments = model_arguments(Pattern(pattern), sizes)
     return build_model(pattern, config, seed=SEED, backend="local", **arguments)
 
 

@@ -10,7 +10,7 @@ import pytest
 from workbench.arch.sizes import ModelSizes
 from workbench.errors import WorkbenchError
 from workbench.fusion.config import transformer_config
-from workbench.fusion.model import _arguments, build_model
+from workbench.fusion.model import build_model, model_arguments
 from workbench.pattern.model import Pattern
 
 # Field → (pattern, another value, what that value needs beside it).
@@ -74,7 +74,7 @@ def built(pattern: str, sizes: ModelSizes) -> dict[str, Any]:
     """Everything that a model is built from; functions by their closure, which differs from config to config."""
     config = vars(transformer_config(Pattern(pattern), sizes))
     plain = {name: value for name, value in config.items() if not callable(value) or name == "activation_func"}
-    return plain | _arguments(Pattern(pattern), sizes)
+    return plain | model_arguments(Pattern(pattern), sizes)
 
 
 def test_every_field_is_tried():

@@ -30,16 +30,16 @@ def build_model(
     backend: str = "auto",
     spec: ModuleSpec | None = None,
     vp_stage: int | None = None,
-    **model_arguments: Any,
+    **arguments: Any,
 ) -> HybridModel:
     """Build the model of a pattern: `HybridModel` with one `TransformerLayer` for each group `[XY]`.
 
     `config` is our `ModelSizes` (default: the tiny ones) or a megatron `TransformerConfig`, which is taken as it is;
-    then `dtype` is the config's, and vocabulary, sequence length and position embedding come from `model_arguments`
+    then `dtype` is the config's, and vocabulary, sequence length and position embedding come from `arguments`
     (defaults 128 tokens, 64 tokens, rotary where something attends). `spec` is any unfused hybrid stack spec of the
     user's; without it `backend` decides ("auto", "local", "te"), which with it only says what the final norm is.
     `seed` seeds every random stream first.
-    `model_arguments` go to `HybridModel`.
+    `arguments` go to `HybridModel`.
 
     Starts a single-process runtime when none runs. Raises `PatternError`, or `WorkbenchError` when config, spec,
     backend and pattern do not fit, such as a `num_layers` that contradicts the pattern.
@@ -52,10 +52,10 @@ def build_model(
     if config is None:
         config = ModelSizes()
     if isinstance(config, ModelSizes):
-        arguments = _arguments(pattern, config)
+        defaults = model_arguments(pattern, config)
         config = transformer_config(pattern, config, dtype=dtype, backend=backend)
     else:
-        arguments = {
+        defaults = {
             "vocab_size": 128,
             "max_sequence_length": 64,
             "position_embedding_type": _rotary_or_none(pattern),
@@ -77,27 +77,38 @@ def build_model(
                 post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=vp_stage),
                 pg_collection=running.groups,
                 vp_stage=vp_stage,
-                **{**arguments, **model_arguments},
+                **(defaults | arguments),
             )
     except WorkbenchError:
         raise
     except (AssertionError, ValueError, TypeError, ImportError) as error:
         raise WorkbenchError(f"megatron cannot build {pattern} with this config: {error}") from error
     model.pattern = pattern
+    model.arguments = defaults | arguments
     model.backend = backend
     return model
 
 
 def pattern_of(model: torch.nn.Module) -> Pattern:
     """The bracketed pattern that a model was built from; looks through wrappers (DDP, Float16Module)."""
-    while not isinstance(pattern := getattr(model, "pattern", None), Pattern):
+    pattern: Pattern = unwrapped(model).pattern
+    return pattern
+
+
+def unwrapped(model: torch.nn.Module) -> Any:
+    """The model of `build_model` inside its wrappers: `pattern`, `backend` and `arguments` say how it was built.
+
+    `arguments` are `HybridModel`'s beside config, spec and pattern; upstream does not keep the rotary ones. Raises
+    `WorkbenchError` for a model that `build_model` did not make.
+    """
+    while not isinstance(getattr(model, "pattern", None), Pattern):
         inner = getattr(model, "module", None)
         if not isinstance(inner, torch.nn.Module):
             raise WorkbenchError(
                 "this model was not built by workbench.fusion.model.build_model: its pattern is not known"
             )
         model = inner
-    return pattern
+    return model
 
 
 def forward_tokens(model: torch.nn.Module, tokens: Tensor) -> Tensor:
@@ -125,7 +136,8 @@ def positions(inputs: Tensor) -> Tensor:
     return torch.arange(inputs.shape[1], device=inputs.device).expand_as(inputs).contiguous()
 
 
-def _arguments(pattern: Pattern, sizes: ModelSizes) -> dict[str, Any]:
+def model_arguments(pattern: Pattern, sizes: ModelSizes) -> dict[str, Any]:
+    """What `HybridModel` takes beside a config: vocabulary, sequence length, tied embeddings and positions of the sizes."""
     return {
         "vocab_size": sizes.padded_vocabulary,
         "max_sequence_length": sizes.max_sequence_length,

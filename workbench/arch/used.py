@@ -1,0 +1,60 @@
+"""The sizes that a pattern uses: those of absent layer kinds become "not there". Pure.
+
+Two `ModelSizes` may differ and still be one architecture, because a pattern without `M` reads no Mamba size and because
+some values say the same (as many query groups as heads, or `None`). `used_sizes` gives both one form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+from workbench.arch.needs import symbols_in
+from workbench.arch.sizes import ModelSizes
+from workbench.pattern.model import Pattern
+
+# Which layer kinds read a field; a field that is not here is of the whole model.
+READ_BY: dict[str, str] = {
+    "num_attention_heads": "*+D", "num_query_groups": "*", "head_dim": "*", "qk_layernorm": "*+D", "qkv_bias": "*",
+    "attention_output_gate": "*", "attention_sinks": "*+", "rotary_base": "*+D", "attention_dropout": "*+D",
+    "ffn_hidden_size": "-", "activation": "-E", "mamba_state_dim": "M", "mamba_head_dim": "M", "mamba_num_heads": "M",
+    "mamba_num_groups": "M", "gdn_num_key_heads": "G", "gdn_num_value_heads": "G", "gdn_key_head_dim": "G",
+    "gdn_value_head_dim": "G", "gdn_conv_kernel": "G", "q_lora_rank": "+D", "kv_lora_rank": "+D",
+    "qk_nope_head_dim": "+D", "qk_rope_head_dim": "+D", "v_head_dim": "+D", "mla_down_proj_fusion": "+D",
+    "dsa_index_heads": "D", "dsa_index_head_dim": "D", "dsa_index_topk": "D", "dsa_index_loss_coeff": "D",
+    "moe_experts": "E", "moe_topk": "E", "moe_ffn": "E", "moe_shared_experts": "E", "moe_shared_ffn": "E",
+    "moe_latent_size": "E", "moe_router_bias": "E", "moe_aux_loss_coeff": "E", "shared_expert_gate": "E",
+}  # fmt: skip
+
+
+def used_sizes(pattern: Pattern, sizes: ModelSizes) -> ModelSizes:
+    """The same architecture in its plainest form: unused sizes not there, defaults that depend on others written out.
+
+    A field that cannot be `None` has its default where it is not used. The vocabulary is the padded one.
+    """
+    found = symbols_in(pattern)
+    values: dict[str, Any] = {}
+    for field in fields(ModelSizes):
+        if not found & set(READ_BY.get(field.name, found)):
+            values[field.name] = None if "None" in str(field.type) else field.default
+    plain = replace(sizes, **values)
+    values = {"moe_shared_experts": None}
+    if plain.vocab_size is not None:
+        values |= {"vocab_size": plain.padded_vocabulary, "vocab_multiple": 1}
+    if "*" in found:
+        values |= {"num_query_groups": plain.num_query_groups or plain.num_attention_heads}
+        # A linear with biases has one for queries, keys and values too.
+        values |= {"head_dim": plain.attention_head_dim, "qkv_bias": plain.qkv_bias or plain.linear_bias}
+    if "M" in found:
+        values["mamba_num_heads"] = plain.mamba_heads
+    if "E" in found:
+        values["moe_aux_loss_coeff"] = plain.aux_loss_coeff
+    if not found & {"*", "+", "D"} and plain.rotary_variant != "learned":
+        values["position_embedding"] = "none"  # nothing reads positions
+    elif plain.rotary_variant == "none":
+        values |= {"position_embedding": "none", "rotary_base": 10000}
+    elif plain.rotary_variant == "learned":
+        values["rotary_base"] = 10000
+    if pattern.mtp is None:
+        values["mtp_use_repeated_layer"] = False
+    return replace(plain, **values)
