@@ -4,6 +4,7 @@ from xml.etree import ElementTree
 from workbench.render import html, notebook
 from workbench.render.scene import (
     Banner,
+    Bar,
     Code,
     Column,
     Details,
@@ -36,7 +37,7 @@ PARTS = (
     Strip(EVIL, EVIL, (StripFrame(EVIL, (StripGroup((EVIL_CELL,), fused=True),)),)),
     Legend((LegendEntry(EVIL_CELL, EVIL),)),
     Section(EVIL, (Paragraph(EVIL), Notes((Note(EVIL, EVIL, EVIL),))), code=True),
-    Section("Two", (Code(EVIL, EVIL), Details(EVIL, (Table((Column(EVIL),), ((EVIL,),), EVIL),)))),
+    Section("Two", (Code(EVIL, EVIL), Details(EVIL, (Table((Column(EVIL),), ((EVIL,), (Bar(2, EVIL),)), EVIL),)))),
     Section("Three", (SideBySide((Section("A", (STRIP, TABLE)), Section("B", (Status("not-run", EVIL),)))),)),
 )
 DOCUMENT = Document(EVIL, PARTS, kind=EVIL)
@@ -128,3 +129,11 @@ def test_page_is_well_formed():
     source = html.render(Document("t", PARTS))
     body = source[source.index("<body>") : source.index("</html>")].replace("<wbr>", "<wbr/>")
     ElementTree.fromstring(body)
+
+
+def test_bars_are_shapes_with_their_number_beside_them():
+    table = Table((Column("share"),), ((Bar(0.25, "25 %"),), (Bar(7.0, "too much"),)), "Bars.")
+    source = html.render(Document("Title", (table,)))
+    assert [rect["width"] for rect in Page(source).all("rect") if rect["class"] == "length"] == ["25", "100"]
+    assert "25 %" in Page(source).text
+    assert "▌" in notebook.render(Document("", (table,)))

@@ -2,6 +2,7 @@ from workbench.render import text
 from workbench.render.escape import columns
 from workbench.render.scene import (
     Banner,
+    Bar,
     Code,
     Column,
     Details,
@@ -150,3 +151,15 @@ def test_hostile_text_cannot_reach_the_terminal():
 
 def test_same_document_same_text():
     assert rendered(STRIP, TABLE) == rendered(STRIP, TABLE)
+
+
+def test_bars_are_as_long_as_their_share():
+    columns = (Column("stage"), Column("cost"))
+    table = Table(columns, tuple((str(share), Bar(share, "said")) for share in (0, 0.001, 0.5, 1.0, 7)), "Bars.")
+    assert [line.rstrip() for line in rendered(table).splitlines()[5:]] == [
+        "  0      " + "\u00a0" * 10 + " said",
+        "  0.001  ▏" + "\u00a0" * 9 + " said",
+        "  0.5    █████" + "\u00a0" * 5 + " said",
+        "  1.0    ██████████ said",
+        "  7      ██████████ said",
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from workbench.render.escape import markup
 from workbench.render.scene import (
     Banner,
+    Bar,
     Cell,
     Code,
     Column,
@@ -23,6 +24,7 @@ from workbench.render.scene import (
     Table,
 )
 from workbench.render.strip import cell_svg, svg
+from workbench.render.text_table import bar_text
 
 # A tick, a cross and a bar: shapes that differ, beside the word and the colour.
 _SHAPES = {
@@ -137,6 +139,8 @@ def _cell(cell: Cell, column: Column, bare: bool) -> str:
         return f"<td{aligned}>{chip(cell, bare)}</td>"
     if isinstance(cell, StripGroup):
         return f"<td{aligned}>{_group(cell, bare)}</td>"
+    if isinstance(cell, Bar):
+        return f'<td class="short"{aligned}>{_bar(cell, bare)}</td>'
     text = markup(cell)
     if len(cell) <= _SHORT and not column.code and column.align == "left":
         return f'<td class="short"{aligned}>{text}</td>'
@@ -151,6 +155,15 @@ def _group(group: StripGroup, bare: bool) -> str:
         return f"<code>{text}</code>"
     drawn = "".join(cell_svg(cell) for cell in group.cells)
     return f'<span class="block{" fused" if group.fused else ""}">{drawn}</span><span class="unseen">{text}</span>'
+
+
+def _bar(bar: Bar, bare: bool) -> str:
+    if bare:
+        return f"{bar_text(bar)} {markup(bar.text)}"
+    width = f"{100 * min(max(bar.share, 0.0), 1.0):.4g}"
+    drawn = f'<rect class="track" width="100" height="8"/><rect class="length" width="{width}" height="8"/>'
+    shape = f'<svg class="bar" aria-hidden="true" viewBox="0 0 100 8" preserveAspectRatio="none">{drawn}</svg>'
+    return f"{shape} {markup(bar.text)}"
 
 
 def _breakable(text: str) -> str:

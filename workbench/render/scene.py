@@ -107,7 +107,15 @@ class StripGroup:
     fused: bool = False
 
 
-Cell = str | Status | StripGroup
+@dataclass(frozen=True)
+class Bar:
+    """A share of the largest, 0 to 1, as a length beside its `text`, which says the number."""
+
+    share: float
+    text: str
+
+
+Cell = str | Status | StripGroup | Bar
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workbench.render.escape import columns, one_line
-from workbench.render.scene import Align, Cell, Status, StripGroup, Table
+from workbench.render.scene import Align, Bar, Cell, Status, StripGroup, Table
 
 MARKS = {"pass": "✓", "fail": "✗", "not-run": "–"}
 
 _GAP = "  "
+_BAR = 10  # columns
 _NARROWEST = 8  # columns below which wrapping helps nobody
 
 
@@ -30,6 +31,18 @@ def table_lines(table: Table, width: int) -> list[str]:
     for row in rows:
         lines += _row(row, widths, aligns)
     return lines
+
+
+def bar_text(bar: Bar) -> str:
+    r"""A bar of block characters, as wide as the longest one whatever its length.
+
+    >>> bar_text(Bar(0.55, "")), bar_text(Bar(1.0, ""))
+    ('█████▌\xa0\xa0\xa0\xa0', '██████████')
+    """
+    eighths = min(max(round(bar.share * _BAR * 8), 1 if bar.share > 0 else 0), _BAR * 8)
+    whole, rest = divmod(eighths, 8)
+    # No-break spaces, so that a line is never broken inside of a bar.
+    return ("█" * whole + "▏▎▍▌▋▊▉"[rest - 1 : rest] * bool(rest)).ljust(_BAR, "\u00a0")
 
 
 def wrapped(text: str, width: int) -> list[str]:
@@ -62,6 +75,8 @@ def _cell(cell: Cell) -> str:
     if isinstance(cell, StripGroup):
         symbols = "".join(entry.symbol for entry in cell.cells)
         return one_line(f"[{symbols}]" if cell.fused else symbols)
+    if isinstance(cell, Bar):
+        return one_line(f"{bar_text(cell)} {cell.text}")
     return one_line(status_text(cell) if isinstance(cell, Status) else cell)
 
 
