@@ -1,0 +1,130 @@
+"""What the backward pass keeps on the local backend: recurrent mixers, channel mixers, and what lies outside of the blocks. Pure.
+
+The conventions are those of `workbench.cost.activation_local`, which holds the attentions.
+"""
+
+from __future__ import annotations
+
+from workbench.cost.activation_local import ATTENTION_ROWS, BDA_DROPOUT, EMPTY_SLOT, block_norm, norm
+from workbench.cost.activation_saved import Rows, saved
+
+_LINEAR = "megatron/core/tensor_parallel/layers.py:548"
+_CONV = "workbench/kernels/conv.py"
+_SSD = "workbench/kernels/ssd.py"
+_FACADE = "workbench/kernels/facades.py, mamba_chunk_scan_combined"
+_GROUP_NORM = "workbench/kernels/norm.py, RMSNormGated"
+_L2 = "workbench/kernels/norm.py, l2norm"
+_DELTA = "workbench/kernels/delta.py"
+_GDN = "megatron/core/ssm/gated_delta_net/common.py"
+
+# ------------------------------------------------------------------------------------------ Mamba-2
+
+_INNER = "mh * md"
+_CONVOLVED = "(mh * md + 2 * mg * n)"
+_X = "4 * b * t * c * mh * md"  # the input of the scan in chunks, fp32
+_SQUARE = "4 * b * t * mh * c * c"  # token by token inside the chunks, every head
+_STATES = "4 * b * t * mh * md * n"
+
+MAMBA_ROWS: Rows = (
+    *block_norm("norm"),
+    saved("decays of the heads", "8 * mh", "megatron/core/ssm/mamba_mixer.py:742", "tp"),
+    saved("input of the convolution", f"w * b * {_CONVOLVED} * (s + mc - 1)", _CONV, "tp"),
+    saved("output of the convolution", f"w * b * s * {_CONVOLVED}", _CONV, "tp"),
+    saved("step sizes, before and after softplus", "8 * s * b * mh", _FACADE, "tp"),
+    saved("x of the scan", "4 * b * s * (mh * md + (1 - cast) * 2 * mg * n)", _SSD, "tp"),
+    saved("x times its step size", f"(1 + later) * {_X}", _SSD, "tp"),
+    saved("mask inside a chunk", "c * c", _SSD, "none"),
+    saved("decays between the tokens of a chunk", _SQUARE, _SSD, "tp"),
+    saved("B and C", "max(cast, padded, apart) * 8 * b * t * c * mg * n", _SSD, "tp"),
+    saved("scores of the groups", "4 * b * t * mg * c * c", _SSD, "tp"),
+    saved("scores of the heads", _SQUARE, _SSD, "tp"),
+    saved("decays to the start, to the end and over a chunk", "8 * b * t * c * mh + 4 * b * t * mh", _SSD, "tp"),
+    saved("x times its decay to the end", _X, _SSD, "tp"),
+    saved("B and C, one a head", "(1 + later) * again * 4 * b * t * c * mh * n", _SSD, "tp"),
+    saved("states that enter the chunks", f"2 * {_STATES}", _SSD, "tp"),
+    saved("what the states give", _X, _SSD, "tp"),
+    saved("gate", "4 * s * b * (mh * md + (1 - cast) * (mh * md + 2 * mg * n + mh))", _FACADE, "tp"),
+    saved("gate after silu, and what it multiplies", "8 * s * b * mh * md", _FACADE, "tp"),
+    saved("norm of the groups: input, normed, statistics", "8 * s * b * mh * md + 4 * s * b * mg", _GROUP_NORM, "tp"),
+    saved("norm of the groups: weight in fp32", "cast * 4 * mh * md", _GROUP_NORM, "tp"),
+    saved("input of the last linear", "w * s * b * mh * md", _LINEAR, "tp"),
+    BDA_DROPOUT,
+)  # fmt: skip
+
+# ---------------------------------------------------------------------------------- gated delta net
+
+_MIXED = "(2 * gk * dk + gv * dv)"
+_TOKENS = "4 * b * gv * t * c"  # a number of every value head and token, fp32
+
+DELTA_ROWS: Rows = (
+    *block_norm("norm"),
+    saved("input of the convolution", f"w * b * {_MIXED} * (s + gc - 1)", _CONV, "tp"),
+    saved("output of the convolution", f"w * b * {_MIXED} * s", _CONV, "tp"),
+    saved("queries and keys before their L2 norm, and the norm", "4 * s * b * 2 * gk * (dk + 1)", _L2, "tp"),
+    saved("decays of the heads", "2 * w * gv", f"{_GDN}:444", "tp"),
+    saved("decay before and after softplus", "8 * s * b * gv", f"{_GDN}:444", "tp"),
+    saved("writing strength", "w * s * b * gv", f"{_GDN}:445", "tp"),
+    saved("mask inside a chunk", "c * c", _DELTA, "none"),
+    saved("six squares of token by token inside the chunks", f"6 * {_TOKENS} * c", _DELTA, "tp"),
+    saved("writing strength in chunks", f"max(cast, padded) * {_TOKENS}", _DELTA, "tp"),
+    saved("decays of the tokens", f"4 * {_TOKENS}", _DELTA, "tp"),
+    saved("decays of the chunks", "4 * b * gv * t", _DELTA, "tp"),
+    saved("queries, keys, and keys decayed to the end", f"3 * {_TOKENS} * dk", _DELTA, "tp"),
+    saved("queries and keys that the products copy", f"strided * 4 * {_TOKENS} * dk", _DELTA, "tp"),
+    saved("queries with the decay so far", "later * 4 * b * gv * c * dk * (t - strided * many)", _DELTA, "tp"),
+    saved("values", f"{_TOKENS} * dv", _DELTA, "tp"),
+    saved("solution of the triangular system", f"{_TOKENS} * (dv + dk)", _DELTA, "tp"),
+    saved("values as they are written", f"{_TOKENS} * dv", _DELTA, "tp"),
+    saved("states that enter the chunks", "4 * b * gv * t * dk * dv", _DELTA, "tp"),
+    *norm("output norm", "s * b * gv", "dv", "tp"),
+    saved("gate before and after silu, and what it multiplies", "(8 + w) * s * b * gv * dv", f"{_GDN}:377", "tp"),
+    saved("input of the last linear", "w * s * b * gv * dv", _LINEAR, "tp"),
+    BDA_DROPOUT,
+    EMPTY_SLOT,
+)  # fmt: skip
+
+# ------------------------------------------------------------------------------------ channel mixers
+
+_MLP = "megatron/core/transformer/mlp.py:318-344"
+_ROUTER = "megatron/core/transformer/moe/moe_utils.py:816-870"
+_AUX = "megatron/core/transformer/moe/moe_utils.py:936-946, 140"
+_DISPATCH = "megatron/core/transformer/moe/moe_utils.py:465"
+_EXPERTS = "megatron/core/transformer/moe/experts.py:1364"
+_SHARED = "megatron/core/transformer/moe/shared_experts.py:197-201"
+
+MLP_ROWS: Rows = (
+    *block_norm("norm"),
+    saved("what the activation reads", "act * w * s * b * f", _MLP, "tp", ("mlp",)),
+    saved("input of the last linear", "w * s * b * f", _LINEAR, "tp", ("mlp",)),
+    BDA_DROPOUT,
+)
+
+# Torch code that runs the same way on any device, unless the router's kernels are fused.
+ROUTER_ROWS: Rows = (
+    saved("router: scores of all experts", "scores * 4 * s * b * e", _ROUTER, "sp", ("moe",)),
+    saved("router: chosen experts", "8 * s * b * k", _ROUTER, "sp", ("moe",)),
+    saved("router: weights of the chosen experts", "some * 4 * s * b * (k + sig)", _ROUTER, "sp", ("moe",)),
+    saved("balancing loss", "aux * (4 * s * b * (e + 2 * k + sig) + 8 * e + 4)", _AUX, "sp", ("moe",)),
+)
+
+EXPERT_ROWS: Rows = (
+    *block_norm("norm"),
+    saved("shared experts: what the activation reads", "act * w * s * b * sf", _SHARED, "tp", ("moe", "shared_experts")),
+    saved("shared experts: input of the last linear", "w * s * b * sf", _SHARED, "tp", ("moe", "shared_experts")),
+    saved("shared experts: gate and what it multiplies", "sg * w * s * b * (1 + h)", _SHARED, "sp", ("moe", "shared_experts")),
+    *ROUTER_ROWS,
+    saved("dispatch: places of the tokens", "8 * s * b * k", _DISPATCH, "none", ("moe",)),
+    saved("dispatch: who goes where, and with which weight", "5 * s * b * e", _DISPATCH, "none", ("moe",)),
+    saved("experts: tokens and their weights", "s * b * k * (w * l + 4)", _EXPERTS, "none", ("moe",)),
+    saved("experts: what the activation reads, and its output", "(act + 1) * w * s * b * k * ef", _EXPERTS, "tp", ("moe",)),
+    saved("experts: input of the last linear", "w * s * b * k * ef", _EXPERTS, "tp", ("moe",)),
+    BDA_DROPOUT,
+)  # fmt: skip
+
+LOCAL_ROWS: dict[str, Rows] = {
+    "M": MAMBA_ROWS,
+    "G": DELTA_ROWS,
+    **ATTENTION_ROWS,
+    "-": MLP_ROWS,
+    "E": EXPERT_ROWS,
+}
