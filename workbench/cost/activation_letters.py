@@ -38,7 +38,7 @@ ACTIVATION_LEGEND: dict[str, str] = {
     "apart": "1 where B and C of several groups are views that products have to copy, else 0",
     "again": "1 where B, and C after the first chunk, are copied once more for the states, else 0",
     "learned": "1 with learned positions, else 0",
-    "lone": "1 where the sub-layer is a block of its own, 0 in a fused pair",
+    "slot": "1 where an empty MLP slot follows whose input nothing else keeps, else 0",
 }
 
 # Tokens of a chunk: `MambaMixer`'s default (mamba_mixer.py:176); the chunk of workbench/kernels/delta.py.
@@ -46,7 +46,7 @@ LOCAL_CHUNK = {"M": 128, "G": 16}
 
 
 def activation_letters(
-    sizes: ModelSizes, *, symbol: str, sequence_length: int, micro_batch: int, width: int, lone: bool = True
+    sizes: ModelSizes, *, symbol: str, sequence_length: int, micro_batch: int, width: int, slot: bool = True
 ) -> dict[str, float]:
     """Every letter that an activation formula of a layer of kind `symbol` may use; `width` is 2 or 4 bytes."""
     letters: dict[str, float] = letters_of(sizes)
@@ -89,7 +89,7 @@ def activation_letters(
         "apart": int(groups and separate),
         "again": int(_copied_again(sizes, groups, micro_batch > 1, chunks > 1, bool(cast))),
         "learned": int(sizes.rotary_variant == "learned"),
-        "lone": int(lone),
+        "slot": int(slot),
     }
 
 

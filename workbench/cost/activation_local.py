@@ -43,7 +43,7 @@ BDA_DROPOUT = saved("dropout: what it multiplies with", "hd * w * s * b * h", _B
 # Upstream checkpoints the channel slot of a stand-alone attention layer too, which holds nothing. Where the next norm keeps
 # its input as it is, that tensor is kept already.
 EMPTY_SLOT = saved(
-    "input of the empty MLP slot", "lone * copies * w * s * b * h", "megatron/core/transformer/transformer_layer.py:896",
+    "input of the empty MLP slot", "slot * copies * w * s * b * h", "megatron/core/transformer/transformer_layer.py:896",
     "sp", kept_by=(_MLPS,),
 )  # fmt: skip
 
@@ -126,7 +126,7 @@ SPARSE_CORE_ROWS: Rows = (
     saved("queries before they meet the keys' weight", "w * s * b * a * (nope + rope)", _ABSORBED, "tp", (_UP,)),
     _rope("rope", dropped_by=(_UP,)),
     saved("rotary angles, to compute again", "4 * s * rope", _OUTPUTLESS, "none", kept_by=(_UP,)),
-    saved("compressed keys and values with their rotated part", f"(1 - qkn * (1 - copies)) * w * {_ONE}", _OUTPUTLESS, "none", kept_by=(_UP,)),
+    saved("compressed keys and values as they are cut up", f"(1 - qkn * (1 - copies)) * w * {_ONE}", _OUTPUTLESS, "none", kept_by=(_UP,)),
     saved("compressed keys and values, normed", "qkn * w * s * b * kr", _OUTPUTLESS, "none", kept_by=(_UP,)),
     saved("indexer: cosines and sines", "il * 4 * w * s * rope", _ROPE, "none", (_CORE,)),
     saved("indexer: input of the key norm and its statistics", "il * w * s * b * (id + 2)", _NORM, "none", (_CORE,)),

@@ -208,8 +208,8 @@ class _Counting:
         for stage, blocks in enumerate(pattern.stages):
             if stage == 0:
                 yield Kept("embedding", 0, self._terms(embedding_rows(local)))
-            for block in blocks:
-                yield self._block(block, stage, None)
+            for block, following in zip(blocks, (*blocks[1:], None), strict=True):
+                yield self._block(block, following, stage, None)
             here = [*blocks, *(mtp.blocks if mtp and stage == last else ())]
             if shared := self._terms(self._shared({layer.symbol for block in here for layer in block.layers})):
                 yield Kept("shared", stage, shared)
@@ -219,23 +219,27 @@ class _Counting:
             assert mtp is not None, "there are depths only with MTP"
             yield Kept("MTP projection", last, self._terms(mtp_rows(local, full=self.recompute.full)), depth=depth)
             if not self.recompute.full:
-                for block in mtp.blocks:
-                    yield self._block(block, last, depth)
+                for block, following in zip(mtp.blocks, (*mtp.blocks[1:], None), strict=True):
+                    yield self._block(block, following, last, depth)
 
-    def _block(self, block: Block, stage: int, depth: int | None) -> Kept:
+    def _block(self, block: Block, following: Block | None, stage: int, depth: int | None) -> Kept:
         once = self._terms(BLOCK_INPUT)
         if self.recompute.full:
             terms = once
         else:
-            terms = tuple(term for layer in block.layers for term in self._layer(layer.symbol, not block.fused))
+            slot = not block.fused and (following is None or not self._renorms(following))
+            terms = tuple(term for layer in block.layers for term in self._layer(layer.symbol, block, slot))
         return Kept("block", stage, terms, block.index, block.symbols, depth, once[0].bytes)
 
-    def _layer(self, symbol: str, lone: bool) -> tuple[Term, ...]:
+    def _renorms(self, block: Block) -> bool:
+        """Whether the block computes its first norm again, and keeps its input for that; a `MambaLayer` never does."""
+        return "layernorm" in self.recompute.modules and (block.fused or block.symbols != "M")
+
+    def _layer(self, symbol: str, block: Block, slot: bool) -> tuple[Term, ...]:
         modules = self.recompute.modules
-        if symbol == "M" and lone:
-            # A `MambaLayer` computes no norm again; in a pair its norm is a `TransformerLayer`'s.
+        if symbol == "M" and not self._renorms(block):
             modules = modules - {"layernorm"}
-        return self._terms((row for row in self.tables[symbol] if row.is_kept(modules)), symbol, lone)
+        return self._terms((row for row in self.tables[symbol] if row.is_kept(modules)), symbol, slot)
 
     def _shared(self, symbols: set[str]) -> Rows:
         if self.recompute.full:
@@ -244,14 +248,14 @@ class _Counting:
         masked = self.implementation == "local" and "core_attn" not in self.recompute.modules
         return MASK if masked and symbols & {"*", "+"} else ()
 
-    def _terms(self, rows: Iterable[Saved], symbol: str = "", lone: bool = True) -> tuple[Term, ...]:
+    def _terms(self, rows: Iterable[Saved], symbol: str = "", slot: bool = False) -> tuple[Term, ...]:
         letters = activation_letters(
             self.architecture.sizes,
             symbol=symbol,
             sequence_length=self.sequence_length,
             micro_batch=self.micro_batch,
             width=BYTES[DTYPES[self.architecture.dtype]],
-            lone=lone,
+            slot=slot,
         )
         found = (
             Term(row.formula.name, row.formula.shown, row.formula.source, self._share(row, letters), row.divided)
