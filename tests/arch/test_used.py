@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 
 import pytest
 
 from workbench.arch.needs import NEEDS
 from workbench.arch.sizes import ModelSizes
-from workbench.arch.used import READ_BY, used_sizes
+from workbench.arch.used import READ_BY, plain_sizes, used_sizes
 from workbench.pattern.model import Pattern
 from workbench.pattern.symbols import SYMBOLS
 
@@ -46,7 +47,7 @@ def test_what_a_kind_needs_it_reads(symbol: str) -> None:
     ],
 )
 def test_sizes_of_one_architecture(pattern: str, one: dict, other: dict) -> None:
-    assert used_sizes(Pattern(pattern), ModelSizes(**one)) == used_sizes(Pattern(pattern), ModelSizes(**other))
+    assert plain_sizes(Pattern(pattern), ModelSizes(**one)) == plain_sizes(Pattern(pattern), ModelSizes(**other))
 
 
 @pytest.mark.parametrize(
@@ -61,10 +62,18 @@ def test_sizes_of_one_architecture(pattern: str, one: dict, other: dict) -> None
     ],
 )
 def test_sizes_of_two_architectures(pattern: str, changes: dict) -> None:
-    assert used_sizes(Pattern(pattern), ModelSizes()) != used_sizes(Pattern(pattern), ModelSizes(**changes))
+    assert plain_sizes(Pattern(pattern), ModelSizes()) != plain_sizes(Pattern(pattern), ModelSizes(**changes))
 
 
-def test_twice_is_once() -> None:
+@pytest.mark.parametrize(("hidden", "kept"), [(48, None), (50, 12), (20, 12)])
+def test_a_width_of_heads_that_sizes_cannot_do_without(hidden: int, kept: int | None) -> None:
+    sizes = ModelSizes(hidden_size=hidden, num_attention_heads=4, head_dim=12, mamba_num_heads=2)
+    assert used_sizes(Pattern("+"), sizes).head_dim == kept
+    assert used_sizes(Pattern("M"), sizes).head_dim is None
+
+
+@pytest.mark.parametrize("form", [used_sizes, plain_sizes])
+def test_twice_is_once(form: Callable[[Pattern, ModelSizes], ModelSizes]) -> None:
     for symbol in SYMBOLS:
-        once = used_sizes(Pattern(symbol), ModelSizes(moe_shared_ffn=32, shared_expert_gate=True))
-        assert used_sizes(Pattern(symbol), once) == once
+        once = form(Pattern(symbol), ModelSizes(moe_shared_ffn=32, shared_expert_gate=True))
+        assert form(Pattern(symbol), once) == once

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from workbench.arch.sizes import ModelSizes
-from workbench.arch.used import used_sizes
+from workbench.arch.used import plain_sizes
 from workbench.errors import WorkbenchError
 from workbench.fusion.model import build_model, model_arguments
 from workbench.fusion.sizes_of import MODEL_ARGUMENTS, architecture_of
@@ -22,7 +22,7 @@ def test_the_architecture_of_a_model(pattern: str, dtype: str) -> None:
     model = build_model(pattern, sizes, dtype=dtype, backend="local")
     found = architecture_of(model)
     assert (found.pattern, found.dtype) == (Pattern(pattern), dtype)
-    assert used_sizes(found.pattern, found.sizes) == used_sizes(found.pattern, sizes)
+    assert plain_sizes(found.pattern, found.sizes) == plain_sizes(found.pattern, sizes)
     real = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if "_extra_state" not in name}
     assert {tensor.name: tensor.shape for tensor in found.built("local")} == real
 

@@ -18,7 +18,7 @@ from workbench.arch.architecture import Architecture
 from workbench.arch.megatron_fields import CAVEATS, HARMLESS
 from workbench.arch.megatron_sizes import CONVERTED
 from workbench.arch.sizes import ModelSizes
-from workbench.arch.used import used_sizes
+from workbench.arch.used import plain_sizes
 from workbench.errors import WorkbenchError
 from workbench.fusion.config import transformer_config
 from workbench.fusion.model import model_arguments
@@ -34,7 +34,7 @@ def assert_there_and_back(text: str, sizes: ModelSizes, **overrides: Any) -> Non
     found = sizes_of(config, **model_arguments(pattern, sizes))
     assert found.caveats == ()
     assert Architecture(pattern, found.sizes).built("local") == Architecture(pattern, sizes).built("local")
-    assert used_sizes(pattern, found.sizes) == used_sizes(pattern, sizes)
+    assert plain_sizes(pattern, found.sizes) == plain_sizes(pattern, sizes)
 
 
 @pytest.mark.parametrize("size", SIZES)

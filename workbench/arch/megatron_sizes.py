@@ -92,6 +92,8 @@ def sizes_of_fields(
         rotary_percent, rotary_base = config["rotary_percent"], config["rotary_base"]
     values = {
         **_same(WHOLE, config),
+        # Megatron-LM derives 0 for a gated MLP of a tiny model.
+        "ffn_hidden_size": config["ffn_hidden_size"] or None,
         "activation": activation,
         "vocab_size": vocab_size,
         "vocab_multiple": vocab_multiple,
@@ -140,10 +142,10 @@ def _attention(config: Mapping[str, Any], latent: bool) -> dict[str, Any]:
 
 def _mamba(config: Mapping[str, Any]) -> dict[str, Any]:
     values = _same(MAMBA, config)
-    width, groups = values["mamba_head_dim"], values["mamba_num_groups"]
-    heads = values["mamba_num_heads"] or (width and config["hidden_size"] * 2 / width)
+    width, groups, inner = values["mamba_head_dim"], values["mamba_num_groups"], 2 * config["hidden_size"]
+    heads = values["mamba_num_heads"] or (inner // width if width and inner % width == 0 else None)
     # Every config has Mamba's defaults; where they fit no layer, there is none.
-    possible = heads and groups and heads == int(heads) and heads % groups == 0
+    possible = heads and groups and heads % groups == 0
     return values if possible else _absent(MAMBA)
 
 

@@ -1,7 +1,7 @@
 """The sizes that a pattern uses: those of absent layer kinds become "not there". Pure.
 
 Two `ModelSizes` may differ and still be one architecture, because a pattern without `M` reads no Mamba size and because
-some values say the same (as many query groups as heads, or `None`). `used_sizes` gives both one form.
+some values say the same (as many query groups as heads, or `None`). `plain_sizes` gives both one form.
 """
 
 from __future__ import annotations
@@ -28,17 +28,28 @@ READ_BY: dict[str, str] = {
 
 
 def used_sizes(pattern: Pattern, sizes: ModelSizes) -> ModelSizes:
-    """The same architecture in its plainest form: unused sizes not there, defaults that depend on others written out.
-
-    A field that cannot be `None` has its default where it is not used. The vocabulary is the padded one.
-    """
+    """The sizes with those of absent layer kinds not there; a field that cannot be `None` has its default instead."""
     found = symbols_in(pattern)
     values: dict[str, Any] = {}
     for field in fields(ModelSizes):
         if not found & set(READ_BY.get(field.name, found)):
             values[field.name] = None if "None" in str(field.type) else field.default
-    plain = replace(sizes, **values)
-    values = {"moe_shared_experts": None}
+    # Latent attention reads no head_dim, but sizes whose even share is no width of a head cannot do without.
+    heads = None if "num_attention_heads" in values else sizes.num_attention_heads
+    if heads and sizes.hidden_size % (2 * heads):
+        values.pop("head_dim", None)
+    if pattern.mtp is None:
+        values["mtp_use_repeated_layer"] = False
+    return replace(sizes, **values)
+
+
+def plain_sizes(pattern: Pattern, sizes: ModelSizes) -> ModelSizes:
+    """The same architecture in its plainest form: used sizes, and defaults that depend on others written out.
+
+    Equal plain sizes are one architecture. The vocabulary is the padded one.
+    """
+    found, plain = symbols_in(pattern), used_sizes(pattern, sizes)
+    values: dict[str, Any] = {"moe_shared_experts": None}
     if plain.vocab_size is not None:
         values |= {"vocab_size": plain.padded_vocabulary, "vocab_multiple": 1}
     if "*" in found:
@@ -55,6 +66,4 @@ def used_sizes(pattern: Pattern, sizes: ModelSizes) -> ModelSizes:
         values |= {"position_embedding": "none", "rotary_base": 10000}
     elif plain.rotary_variant == "learned":
         values["rotary_base"] = 10000
-    if pattern.mtp is None:
-        values["mtp_use_repeated_layer"] = False
     return replace(plain, **values)
