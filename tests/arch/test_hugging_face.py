@@ -165,6 +165,9 @@ def test_qwen3_5_is_read_inside_of_its_text_part():
     assert converted("Qwen3.6-27B, text part", tie_word_embeddings=True).sizes.tied_embeddings
     text = MODELS["Qwen3.6-27B, text part"]["config"]["text_config"] | {"mtp_num_hidden_layers": 1}
     assert str(from_hugging_face(text).pattern).endswith("G-*-/*-")
+    other = from_hugging_face(text | {"attn_output_gate": False, "mtp_use_dedicated_embeddings": True})
+    assert not other.sizes.attention_output_gate
+    assert other.caveats[-1] == "The MTP modules have embeddings of their own, which are left out."
     experts = from_hugging_face({"model_type": "qwen3_5_moe", "text_config": {"mtp_num_hidden_layers": 1}})
     assert str(experts.pattern) == "GEGEGE*E" * 10 + "/*E"
     assert experts.sizes.moe_experts == 256

@@ -84,7 +84,8 @@ def qwen3_next(config: Config) -> Found:
     channels = sparse_layers(config)
     pattern = "".join(mixer + channel for mixer, channel in zip(kinds, channels, strict=True))
     sizes = parts.stream(config) | parts.attention(config) | parts.biases(config, mlp=False)
-    sizes |= parts.rotation(config, partial=0.25) | {"attention_output_gate": True, "qk_layernorm": True}
+    gate = config.flag("attn_output_gate") if config.has("attn_output_gate") else True
+    sizes |= parts.rotation(config, partial=0.25) | {"attention_output_gate": gate, "qk_layernorm": True}
     sizes |= {
         "gdn_num_key_heads": config.whole("linear_num_key_heads"),
         "gdn_num_value_heads": config.whole("linear_num_value_heads"),
@@ -111,6 +112,8 @@ def _qwen_mtp(config: Config, channel: str) -> str:
             "pattern adds it."
         )
         return ""
+    if config.has("mtp_use_dedicated_embeddings") and config.flag("mtp_use_dedicated_embeddings"):
+        config.say("The MTP modules have embeddings of their own, which are left out.")
     return f"/*{channel}" * config.whole(name, least=0, most=MOST_DEPTHS)
 
 
