@@ -19,7 +19,9 @@ ACTIVATION_LEGEND: dict[str, str] = {
     "qkn": "1 with norms of queries and keys, else 0",
     "turned": "width of a head's rotated part, 0 without rotary embeddings",
     "turns": "1 with rotary embeddings, else 0",
-    "fresh": "1 where queries are a tensor of their own (rotated, normed or regrouped), 0 where they are part of the projection",
+    "sliced": "1 where queries are a slice of the projection (one query group, or one a head), else 0",
+    "fresh": "1 where queries are a tensor of their own (rotated, normed or regrouped), 0 where part of the projection",
+    "apiece": "1 where keys one a head are a tensor of their own, 0 where part of the projection",
     "sink": "1 with attention sinks, else 0",
     "qc": "1 with compressed queries, else 0",
     "hd": "1 with hidden dropout, else 0",
@@ -34,6 +36,7 @@ ACTIVATION_LEGEND: dict[str, str] = {
     "later": "1 with more than one chunk, else 0",
     "padded": "1 where the last chunk is filled up, else 0",
     "strided": "1 where chunks are views of the sequence that products have to copy (nothing is filled up), else 0",
+    "single": "1 with one delta-net value head, else 0",
     "many": "1 with several sequences of a micro-batch, else 0",
     "apart": "1 where B and C of several groups are views that products have to copy, else 0",
     "again": "1 where B, and C after the first chunk, are copied once more for the states, else 0",
@@ -52,10 +55,12 @@ def activation_letters(
     letters: dict[str, float] = letters_of(sizes)
     heads, cast = sizes.num_attention_heads, int(width < 4)
     rms, mha = int(sizes.normalization == "RMSNorm"), int(sizes.num_query_groups in (None, heads))
+    sliced = mha or sizes.num_query_groups == 1
     turned = int((sizes.attention_head_dim or 0) * sizes.rotary_percent)
     chunk = min(LOCAL_CHUNK.get(symbol, 1), sequence_length)
     chunks = -(-sequence_length // chunk)
     groups, separate = (sizes.mamba_num_groups or 1) > 1, micro_batch > 1 or chunks > 1
+    single = sizes.gdn_num_value_heads == 1
     some = int((sizes.moe_topk or 0) > 1)
     return letters | {
         "s": sequence_length,
@@ -69,7 +74,9 @@ def activation_letters(
         "qkn": int(sizes.qk_layernorm),
         "turned": turned,
         "turns": int(turned > 0),
-        "fresh": int(bool(turned) or sizes.qk_layernorm or not mha),
+        "sliced": int(sliced),
+        "fresh": int(turned > 0 or sizes.qk_layernorm or not (mha or (sliced and micro_batch == 1))),
+        "apiece": int(turned > 0 or sizes.qk_layernorm or not mha),
         "sink": int(sizes.attention_sinks),
         "qc": int(sizes.q_lora_rank is not None),
         "hd": int(sizes.hidden_dropout > 0),
@@ -84,7 +91,8 @@ def activation_letters(
         "t": chunks,
         "later": int(chunks > 1),
         "padded": int(sequence_length % chunk > 0),
-        "strided": int(sequence_length % chunk == 0 and (micro_batch > 1 or chunks > 1)),
+        "strided": int(sequence_length % chunk == 0 and separate and not single),
+        "single": int(single),
         "many": int(micro_batch > 1),
         "apart": int(groups and separate),
         "again": int(_copied_again(sizes, groups, micro_batch > 1, chunks > 1, bool(cast))),

@@ -67,15 +67,15 @@ _QKV = "w * s * b * (a * (1 + gate) + 2 * g) * d"
 
 _ATTENTION_ROWS: Rows = (
     *block_norm("norm"),
-    saved("queries, keys and values in one", f"max(mha, qkn * (1 - copies)) * {_QKV}", _ATTENTION, "tp", (_CORE,)),
+    saved("queries, keys and values in one", f"max(mha, qkn * (1 - copies), 1 - fresh) * {_QKV}", _ATTENTION, "tp", (_CORE,)),
     saved("queries, keys and values in one", _QKV, _CHECKPOINT, "tp", kept_by=(_CORE,)),
-    saved("input of the query norm", "qkn * (1 - copies) * (1 - mha) * w * s * b * a * d", _NORM, "tp"),
+    saved("input of the query norm", "qkn * (1 - copies) * (1 - sliced) * w * s * b * a * d", _NORM, "tp"),
     saved("inputs of the query and key norm, in fp32", "qkn * copies * 4 * s * b * (a + g) * d", _NORM, "tp"),
     saved("queries and keys, normed before their weight", "qkn * rms * 4 * s * b * (a + g) * d", _NORM, "tp"),
     saved("query and key norm: statistics", "qkn * (2 - rms) * nw * s * b * (a + g)", _NORM, "tp"),
     _rope("turned"),
     saved("queries", "fresh * w * b * a * s * d", _ATTENTION, "tp"),
-    saved("keys, one a head", "fresh * w * b * a * s * d", _ATTENTION, "tp", (_CORE,)),
+    saved("keys, one a head", "apiece * w * b * a * s * d", _ATTENTION, "tp", (_CORE,)),
     saved("keys", "max(turns, qkn) * w * b * g * s * d", _CHECKPOINT, "tp", kept_by=(_CORE,)),
     saved("values, one a head", "(1 - mha) * w * b * a * s * d", _ATTENTION, "tp", (_CORE,)),
     *_core("d"),

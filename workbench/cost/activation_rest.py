@@ -77,6 +77,7 @@ DELTA_ROWS: Rows = (
     saved("values as they are written", f"{_TOKENS} * dv", _DELTA, "tp"),
     saved("states that enter the chunks", "4 * b * gv * t * dk * dv", _DELTA, "tp"),
     *norm("output norm", "s * b * gv", "dv", "tp"),
+    saved("what fills up that norm's input", "single * (1 - many) * (1 - cast) * 4 * (t * c - s) * dv", _DELTA, "tp"),
     saved("gate before and after silu, and what it multiplies", "(8 + w) * s * b * gv * dv", f"{_GDN}:377", "tp"),
     saved("input of the last linear", "w * s * b * gv * dv", _LINEAR, "tp"),
     BDA_DROPOUT,
