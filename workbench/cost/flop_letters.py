@@ -8,10 +8,8 @@ from workbench.cost.letters import letters_of
 
 # Letter → what it is.
 FLOP_LEGEND: dict[str, str] = {
-    "s": "tokens of a sequence",
     "keys": "keys that a query reads, the mean over the sequence: (s + 1) / 2 causal, s where the full square is computed",
     "kept": "keys that a query of sparse attention reads, the mean over the sequence: at most `it` of those it sees",
-    "c": "tokens of a chunk of the recurrence, at most s",
     "t": "chunks of a sequence: s / c rounded up",
     "later": "1 with more than one chunk, else 0",
     "qc": "1 with compressed queries, else 0",

@@ -46,7 +46,6 @@ LEGEND: dict[str, str] = {
     "s": "tokens of a sequence",
     "b": "sequences of a micro-batch",
     "c": "tokens of a chunk of the recurrence",
-    "share": "mean share of the keys that a query sees: (s + 1) / (2·s) causal, 1 where the full square is computed",
 }
 
 

@@ -15,9 +15,8 @@ from workbench.cost.formulas import Formula
 from workbench.cost.letters import letters_of
 from workbench.errors import WorkbenchError
 
-# Letter → what it is, beside those of `workbench.cost.letters`.
+# Letter → what it is, beside those of `workbench.cost.letters`, whose s is the context here.
 STATE_LEGEND: dict[str, str] = {
-    "s": "tokens of the context",
     "w": "bytes of an element of the model: 2 in bf16, 4 in fp32",
     "ws": "bytes of an element of Mamba's scan state: those of the model unless asked otherwise",
 }
