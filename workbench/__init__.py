@@ -7,36 +7,77 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from workbench.arch.architecture import Architecture
+    from workbench.arch.presets import preset, presets
+    from workbench.arch.sizes import ModelSizes
     from workbench.compare.equivalence import verify
     from workbench.compare.verdict import Verdict
+    from workbench.cost.balance import Balance
+    from workbench.cost.stages import best_stages
+    from workbench.cost.summary import Cost, estimate
     from workbench.pattern.checks import check
     from workbench.pattern.diagnostics import Diagnostic, PatternError
     from workbench.pattern.model import Pattern
 
 _HOMES = {
+    "Architecture": "workbench.arch.architecture",
+    "Balance": "workbench.cost.balance",
+    "Cost": "workbench.cost.summary",
     "Diagnostic": "workbench.pattern.diagnostics",
+    "ModelSizes": "workbench.arch.sizes",
     "Pattern": "workbench.pattern.model",
     "PatternError": "workbench.pattern.diagnostics",
     "Verdict": "workbench.compare.verdict",
+    "best_stages": "workbench.cost.stages",
     "check": "workbench.pattern.checks",
+    "estimate": "workbench.cost.summary",
+    "preset": "workbench.arch.presets",
+    "presets": "workbench.arch.presets",
     "verify": "workbench.compare.equivalence",
 }
 
 # Which module shows what in a notebook. The class holds a hook, and this package, which stands above all layers, hangs
 # a function into it that imports the view when something is shown.
 _VIEWS = {
+    "Architecture": "workbench.views.architecture",
+    "Balance": "workbench.views.balance",
+    "Cost": "workbench.views.cost",
     "Pattern": "workbench.views.pattern",
     "Verdict": "workbench.views.verdict",
 }
 
-__all__ = ["Diagnostic", "Pattern", "PatternError", "Verdict", "check", "verify"]
+# What a function hands out shows itself too, without its class having been asked for.
+_SHOWN_BY = {
+    "best_stages": ("Balance",),
+    "estimate": ("Cost", "Architecture"),
+    "preset": ("Architecture",),
+    "presets": ("Architecture",),
+    "verify": ("Verdict",),
+}
+
+__all__ = [
+    "Architecture",
+    "Balance",
+    "Cost",
+    "Diagnostic",
+    "ModelSizes",
+    "Pattern",
+    "PatternError",
+    "Verdict",
+    "best_stages",
+    "check",
+    "estimate",
+    "preset",
+    "presets",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'workbench' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")
     found = getattr(import_module(_HOMES[name]), name)
-    for shown in ("Verdict",) if name == "verify" else (name,) if name in _VIEWS else ():
+    for shown in _SHOWN_BY.get(name, (name,) if name in _VIEWS else ()):
         _hang_view(shown)
     globals()[name] = found
     return found

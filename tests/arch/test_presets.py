@@ -11,7 +11,7 @@ from importlib import resources
 
 import pytest
 
-from workbench.arch.presets import DATA, Preset, known, preset, presets
+from workbench.arch.presets import DATA, Preset, preset, presets
 from workbench.arch.sizes import ModelSizes, SizesError
 from workbench.errors import WorkbenchError
 
@@ -218,23 +218,18 @@ def test_the_list_is_read_once():
     assert presets() is presets()
 
 
-def test_loading_is_fast_and_reaches_no_framework():
+def test_loading_reaches_no_framework():
     program = (
-        "import sys, time\n"
+        "import sys\n"
         "from workbench.arch.presets import presets\n"
-        "started = time.process_time()\n"
         "presets()\n"
-        "print(time.process_time() - started)\n"
-        "assert not {'torch', 'numpy', 'megatron', 'transformers'} & set(sys.modules)\n"
+        "print(*({'torch', 'numpy', 'megatron', 'transformers'} & set(sys.modules)))\n"
     )
-    took = [
-        float(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
-        for _ in range(3)
-    ]
-    assert min(took) < 0.02  # seconds
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
-def test_known_names():
-    assert known("llama-3-8b")
-    assert known("DeepSeek-R1")
-    assert not any(map(known, ("", "M", "M*-", "MEM*E", "G-*-/*-", "llama")))
+@pytest.mark.parametrize("text", ["", "M", "M*-", "MEM*E", "G-*-/*-", "llama"])
+def test_a_pattern_is_no_name(text):
+    with pytest.raises(WorkbenchError, match="no preset is named"):
+        preset(text)

@@ -24,6 +24,10 @@ def loaded(statement):
         "import workbench",
         "from workbench import Pattern, PatternError, check; check('M[*')",
         "from workbench.cli import main; main(['explain', 'M[*-]M[ME]|M-*-/[*-]'])",
+        "from workbench import Architecture, estimate, preset; estimate('M'); preset('llama-3-8b').architecture()",
+        "from workbench.cli import main; main(['cost', 'Nemotron-3-Super-120B-A12B'])",
+        "from workbench.cli import main; main(['balance', 'nemotron-h-56b', '--stages', '8'])",
+        "from workbench.cli import main; main(['presets'])",
     ],
 )
 def test_the_light_part_loads_nothing_heavy(statement):
@@ -35,7 +39,10 @@ def test_the_check_can_fail():
 
 
 def test_public_names_are_pinned():
-    assert workbench.__all__ == ["Diagnostic", "Pattern", "PatternError", "Verdict", "check", "verify"]
+    assert workbench.__all__ == [
+        "Architecture", "Balance", "Cost", "Diagnostic", "ModelSizes", "Pattern", "PatternError", "Verdict", "best_stages",
+        "check", "estimate", "preset", "presets", "verify",
+    ]  # fmt: skip
     assert dir(workbench) == sorted(workbench.__all__)
 
 
@@ -47,7 +54,7 @@ def test_every_public_name_is_there():
 
 
 def test_unknown_name_lists_the_known():
-    with pytest.raises(AttributeError, match="no attribute 'Patern'; it has Diagnostic, Pattern, PatternError"):
+    with pytest.raises(AttributeError, match="no attribute 'Patern'; it has Architecture, Balance, Cost, Diagnostic"):
         _ = workbench.Patern
 
 

@@ -157,9 +157,9 @@ def test_bars_are_as_long_as_their_share():
     columns = (Column("stage"), Column("cost"))
     table = Table(columns, tuple((str(share), Bar(share, "said")) for share in (0, 0.001, 0.5, 1.0, 7)), "Bars.")
     assert [line.rstrip() for line in rendered(table).splitlines()[5:]] == [
-        "  0      " + "\u00a0" * 10 + " said",
-        "  0.001  ▏" + "\u00a0" * 9 + " said",
-        "  0.5    █████" + "\u00a0" * 5 + " said",
-        "  1.0    ██████████ said",
-        "  7      ██████████ said",
+        "  0      " + "\u00a0" * 11 + "said",
+        "  0.001  ▏" + "\u00a0" * 10 + "said",
+        "  0.5    █████" + "\u00a0" * 6 + "said",
+        "  1.0    ██████████\u00a0said",
+        "  7      ██████████\u00a0said",
     ]

@@ -82,11 +82,6 @@ def preset(name: str) -> Preset:
     return found
 
 
-def known(name: str) -> bool:
-    """True where `preset` finds one of this name."""
-    return _plain(name) in _names()
-
-
 @lru_cache(maxsize=1)
 def _names() -> dict[str, Preset]:
     """Every way to write a name, plain."""

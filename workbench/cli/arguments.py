@@ -73,6 +73,9 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         rewrite.add_argument("--json", action="store_true", help="print JSON")
         rewrite.set_defaults(run=_lazy("workbench.cli.explain", f"run_{name}"))
     _verify(command("verify", "build the twins, run every check, and say whether they are one model", _VERIFY))
+    _presets(command("presets", "list published architectures with their sources, or show one", _PRESETS))
+    _cost(command("cost", "count parameters, FLOPs and memory, stage by stage, without building anything", _COST))
+    _balance(command("balance", "place | so that the slowest pipeline stage is as quick as it can be", _BALANCE))
     _lab(
         command(
             "lab", "open JupyterLab on the notebooks", "  workbench lab\n  workbench lab -- --no-browser --port 8889\n"
@@ -104,11 +107,7 @@ def _pattern(parser: argparse.ArgumentParser) -> None:
 
 def _explain(parser: argparse.ArgumentParser) -> None:
     _pattern(parser)
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON")
-    form.add_argument("--html", action="store_true", help="one self-contained HTML page")
-    parser.add_argument("-o", "--output", metavar="FILE", type=plain, help="write to FILE, not to standard output")
-    parser.add_argument("--force", action="store_true", help="replace FILE when it exists")
+    _page(parser)
     parser.set_defaults(run=_lazy("workbench.cli.explain", "run_explain"))
 
 
@@ -135,6 +134,96 @@ def _verify(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--output", metavar="FILE.json", type=plain, help="write the verdict as JSON")
     output.add_argument("--force", action="store_true", help="replace files that exist")
     parser.set_defaults(run=_lazy("workbench.cli.verify", "run_verify"))
+
+
+_PRESETS = """\
+  workbench presets
+  workbench presets llama-3-8b
+  workbench presets --json
+"""
+
+_COST = """\
+  workbench cost Nemotron-3-Super-120B-A12B
+  workbench cost 'M[*-]M[ME]' --sizes sizes.json --sequence-length 8192
+  workbench cost deepseek-v3 --tensor-parallel 8 --expert-parallel 64 --data-parallel 64
+  workbench cost path/to/config.json --json
+"""
+
+_BALANCE = """\
+  workbench balance nemotron-h-56b --stages 8
+  workbench balance 'M[*-]M[ME]' --stages 2 --by parameters
+"""
+
+
+def _presets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help="one preset; case and punctuation do not matter")
+    parser.add_argument("--json", action="store_true", help="print JSON; `sizes` in it is what --sizes takes")
+    parser.set_defaults(run=_lazy("workbench.cli.presets", "run_presets"))
+
+
+def _architecture(parser: argparse.ArgumentParser) -> None:
+    parser.usage = f"{parser.prog} PATTERN|PRESET|config.json [options]"
+    parser.add_argument(
+        "patterns",
+        metavar="PATTERN|PRESET|config.json",
+        nargs="*",
+        type=plain,
+        help="a layer pattern in quotes, the name of a preset, or a Hugging Face config.json",
+    )
+    model = parser.add_argument_group("the model")
+    model.add_argument("--sizes", metavar="FILE.json", type=plain, help="sizes of a pattern's model (default: tiny)")
+    model.add_argument("--vocab-size", metavar="N", type=_positive, help="instead of the vocabulary of the sizes")
+    model.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="of the weights (default: bf16)")
+    model.add_argument(
+        "--sequence-length", metavar="N", type=_positive, default=8192, help="tokens of a sequence (default: 8192)"
+    )
+
+
+def _cost(parser: argparse.ArgumentParser) -> None:
+    _architecture(parser)
+    parallel = parser.add_argument_group("ranks")
+    for short, name, what in (
+        ("tp", "tensor", "ranks that divide each layer"),
+        ("pp", "pipeline", "ranks that divide the stages (default: one a stage)"),
+        ("ep", "expert", "ranks that divide the experts"),
+        ("dp", "data", "replicas"),
+    ):
+        default = None if name == "pipeline" else 1
+        parallel.add_argument(
+            f"--{name}-parallel", f"--{short}", metavar="N", type=_positive, default=default, help=what
+        )
+    run = parser.add_argument_group("the run")
+    run.add_argument("--micro-batch", metavar="N", type=_positive, default=1, help="sequences (default: 1)")
+    run.add_argument(
+        "--recompute",
+        metavar="WHAT",
+        default="none",
+        help="none, full, or modules such as core_attn,mlp (default: none)",
+    )
+    run.add_argument(
+        "--no-distributed-optimizer", action="store_true", help="every replica holds the whole optimizer state"
+    )
+    _page(parser)
+    parser.set_defaults(run=_lazy("workbench.cli.cost", "run_cost"))
+
+
+def _balance(parser: argparse.ArgumentParser) -> None:
+    _architecture(parser)
+    parser.add_argument("--stages", metavar="N", type=_positive, required=True, help="pipeline stages to place")
+    parser.add_argument(
+        "--by", choices=("flops", "parameters"), default="flops", help="what a stage costs (default: training FLOPs)"
+    )
+    _page(parser)
+    parser.set_defaults(run=_lazy("workbench.cli.balance", "run_balance"))
+
+
+def _page(parser: argparse.ArgumentParser) -> None:
+    output = parser.add_argument_group("output")
+    form = output.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--html", action="store_true", help="one self-contained HTML page")
+    output.add_argument("-o", "--output", metavar="FILE", type=plain, help="write to FILE, not to standard output")
+    output.add_argument("--force", action="store_true", help="replace FILE when it exists")
 
 
 def _lab(parser: argparse.ArgumentParser) -> None:

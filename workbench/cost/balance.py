@@ -7,12 +7,12 @@ a fused pair stays on one stage.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate
 from math import isfinite, lcm
-from typing import Any
+from typing import Any, ClassVar
 
 from workbench.errors import WorkbenchError
 from workbench.pattern.model import Pattern
@@ -25,6 +25,9 @@ class Balance:
     `efficiency` is the mean stage over the slowest: the share of the time that a full pipeline works, with no bubble
     at its start and end counted.
     """
+
+    # How a notebook shows a placement; the views set it (`workbench/__init__.py`).
+    view: ClassVar[Callable[[Balance], dict[str, str]] | None] = None
 
     pattern: Pattern
     stage_costs: tuple[float, ...]
@@ -57,6 +60,11 @@ class Balance:
             "slowest_stage": self.slowest,
             "efficiency": self.efficiency,
         }
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        if Balance.view is None:
+            return {"text/plain": repr(self)}
+        return Balance.view(self)
 
 
 def balance(

@@ -24,7 +24,10 @@ def table_lines(table: Table, width: int) -> list[str]:
     header = [one_line(column.label) for column in table.columns]
     rows = [[_cell(cell) for cell in row] for row in table.rows]
     widths = [max(columns(text) for text in texts) for texts in zip(header, *rows, strict=True)]
-    widths = _fitted(widths, [columns(text) for text in header], width - len(_GAP) * (len(widths) - 1))
+    # A bar with its number is one thing: it is never broken.
+    barred = [any(isinstance(row[place], Bar) for row in table.rows) for place in range(len(header))]
+    least = [size if bar else columns(text) for size, bar, text in zip(widths, barred, header, strict=True)]
+    widths = _fitted(widths, least, width - len(_GAP) * (len(widths) - 1))
     aligns = [column.align for column in table.columns]
     lines = _row(header, widths, aligns)
     lines.append(_GAP.join("─" * size for size in widths))
@@ -76,14 +79,14 @@ def _cell(cell: Cell) -> str:
         symbols = "".join(entry.symbol for entry in cell.cells)
         return one_line(f"[{symbols}]" if cell.fused else symbols)
     if isinstance(cell, Bar):
-        return one_line(f"{bar_text(cell)} {cell.text}")
+        return one_line(f"{bar_text(cell)} {cell.text}".replace(" ", "\u00a0"))
     return one_line(status_text(cell) if isinstance(cell, Status) else cell)
 
 
-def _fitted(widths: list[int], headers: Sequence[int], room: int) -> list[int]:
-    """The widest columns give way first, none below its header or `_NARROWEST`."""
+def _fitted(widths: list[int], least: Sequence[int], room: int) -> list[int]:
+    """The widest columns give way first, none below its `least` width (that of its header) or `_NARROWEST`."""
     widths = list(widths)
-    floors = [min(size, max(_NARROWEST, header)) for size, header in zip(widths, headers, strict=True)]
+    floors = [min(size, max(_NARROWEST, lowest)) for size, lowest in zip(widths, least, strict=True)]
     while sum(widths) > room:
         slack = [size - floor for size, floor in zip(widths, floors, strict=True)]
         if max(slack) == 0:

@@ -1,0 +1,104 @@
+"""What a cost is asked of: a pattern, the name of a preset, or a Hugging Face `config.json`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from workbench.arch.architecture import Architecture
+from workbench.arch.sizes import ModelSizes
+from workbench.cli.patterns import only
+from workbench.errors import WorkbenchError
+from workbench.pattern.model import Pattern
+
+# Every pattern is made of these; a name has a letter that is none, or a digit.
+_NAME = re.compile(r"[a-z0-9]")
+_BRACKETS = re.compile(r"[\[\]*|+]")
+
+
+@dataclass(frozen=True)
+class Target:
+    """An architecture and where it came from: a title, and what to know about it."""
+
+    title: str
+    architecture: Architecture
+    notes: tuple[str, ...] = ()
+
+
+def target(args: argparse.Namespace, command: str) -> Target:
+    """The architecture that a command line asks for. Raises `WorkbenchError`, a pattern's with its diagnostics."""
+    found = _found(args.patterns, command, args.sizes)
+    if args.vocab_size is not None:
+        found = replace(found, sizes=replace(found.sizes, vocab_size=args.vocab_size))
+    elif found.sizes.vocab_size is None:
+        raise WorkbenchError(f"the vocabulary of {found.title} is not published: --vocab-size says one")
+    return Target(found.title, Architecture(found.pattern, found.sizes, dtype=args.dtype), found.notes)
+
+
+# ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Found:
+    title: str
+    pattern: Pattern
+    sizes: ModelSizes
+    notes: tuple[str, ...] = ()
+
+
+def _found(texts: Sequence[str], command: str, sizes_path: str | None) -> _Found:
+    if len(texts) == 1 and _is_config(texts[0]):
+        return _alone(_hugging_face(Path(texts[0])), sizes_path)
+    if len(texts) == 1 and (named := _preset(texts[0])):
+        return _alone(named, sizes_path)
+    if not texts:
+        example = "nemotron-h-8b" if command == "cost" else "nemotron-h-8b --stages 4"
+        raise WorkbenchError(
+            f"workbench {command} needs a pattern, a preset's name or a config.json, such as: workbench {command} {example}"
+        )
+    text = only(texts, command)
+    pattern = Pattern(text)
+    if not pattern.sublayers:
+        raise WorkbenchError("an empty pattern has no layers: there is nothing to count")
+    if sizes_path is None:
+        note = "the sizes are the tiny defaults; --sizes FILE.json takes a model's own"
+        return _Found(text, pattern, ModelSizes(), (note,))
+    return _Found(text, pattern, ModelSizes.from_json(sizes_path))
+
+
+def _alone(found: _Found, sizes_path: str | None) -> _Found:
+    if sizes_path is not None:
+        raise WorkbenchError(f"{found.title} has its own sizes; --sizes goes with a pattern")
+    return found
+
+
+def _preset(text: str) -> _Found | None:
+    """The preset of this name; None where the text is a pattern or a file."""
+    from workbench.arch.presets import preset
+
+    try:
+        found = preset(text)
+    except WorkbenchError:
+        # A pattern with a typing error is answered with carets, a name with the names that come close.
+        if not _NAME.search(text) or _BRACKETS.search(text) or os.path.lexists(text):
+            return None
+        raise
+    if found.pattern is None or found.sizes is None or not found.expressible:
+        raise WorkbenchError(f"{found.name} cannot be written as a pattern: {found.reason}")
+    notes = (*found.caveats, *(f"source: {source}" for source in found.sources))
+    return _Found(found.name, found.pattern, found.sizes, notes)
+
+
+def _is_config(text: str) -> bool:
+    return "\0" not in text and (text.endswith(".json") or (Path(text) / "config.json").is_file())
+
+
+def _hugging_face(path: Path) -> _Found:
+    from workbench.arch.hugging_face import from_hugging_face_file
+
+    found = from_hugging_face_file(path)
+    return _Found(str(path), found.pattern, found.sizes, found.caveats)

@@ -1,0 +1,241 @@
+"""What an architecture costs as a scene: parameters, FLOPs, stages, memory of each rank, inference state, every formula."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from workbench.cost.flop_parts import PartFlops
+from workbench.cost.flops import NOT_COUNTED
+from workbench.cost.summary import Cost, PipelineRank
+from workbench.pattern.rewrites import compressed
+from workbench.pattern.symbols import SYMBOLS
+from workbench.render import notebook, scene, text
+from workbench.views.architecture import kinds_table, overview, weights
+from workbench.views.balance import facts as stage_facts
+from workbench.views.balance import stage_table
+from workbench.views.numbers import amount, count, counted, operations, percent, size
+
+_KINDS = {row.kind: row.name for row in SYMBOLS.values()}
+_MANY_STAGES = 1
+
+
+def document(cost: Cost, title: str = "", notes: Sequence[str] = ()) -> scene.Document:
+    """The whole report. `title` names the model, `notes` are what its source says about it."""
+    pattern = cost.architecture.pattern
+    parts: list[scene.Part] = [*overview(cost.architecture), headline(cost), kinds_table(cost.architecture)]
+    parts.append(scene.Section("FLOPs", (flops_table(cost), length_table(cost), scene.Paragraph(_conventions(cost)))))
+    if len(pattern.stages) > _MANY_STAGES:
+        parts.append(scene.Section("Pipeline stages", (stage_facts(cost.stages), stage_table(cost.stages, "flops"))))
+    parts.append(scene.Section("Memory of each rank", (rank_table(cost), scene.Paragraph(_memory_note(cost)))))
+    parts.append(scene.Section("Inference state", (state_table(cost),)))
+    if notes:
+        parts.append(scene.Section("About this model", (scene.Notes(tuple(map(scene.Note, notes))),)))
+    parts.append(scene.Section("Weights", weights(cost.architecture)))
+    parts.append(scene.Section("Formulas", tuple(formulas(cost))))
+    return scene.Document(title or compressed(pattern), tuple(parts), kind="Cost")
+
+
+def mimebundle(cost: Cost) -> dict[str, str]:
+    """What a notebook shows for a cost."""
+    staged = len(cost.architecture.pattern.stages) > _MANY_STAGES
+    stages: tuple[scene.Part, ...] = (stage_table(cost.stages, "flops"),) if staged else ()
+    tables = (kinds_table(cost.architecture), flops_table(cost), *stages, rank_table(cost), state_table(cost))
+    parts = (*overview(cost.architecture), headline(cost), *tables, *formulas(cost))
+    shown = scene.Document(str(cost.architecture.pattern), parts, code=True)
+    return {"text/plain": text.render(shown).rstrip("\n"), "text/html": notebook.render(shown)}
+
+
+def headline(cost: Cost) -> scene.Facts:
+    """The figures of a design review."""
+    worst = max(entry.bytes for entry in cost.ranks)
+    entries = (
+        scene.Fact(operations(cost.flops_per_token), "a token, training"),
+        scene.Fact(operations(cost.flops.decode_per_token(cost.sequence_length)), "a token, decoding"),
+        scene.Fact(size(cost.state.total_bytes), "of state a sequence"),
+        scene.Fact(size(worst), "on the fullest rank" if cost.parallel.ranks > 1 else "on the only rank"),
+        scene.Fact(count(cost.sequence_length), "tokens a sequence"),
+    )
+    return scene.Facts(entries)
+
+
+def flops_table(cost: Cost) -> scene.Table:
+    """FLOPs a token by kind: forward, forward and backward (nothing recomputed), decoding."""
+    decoding = _by_kind(cost.flops.decode(cost.sequence_length))
+    training = _by_kind(cost.flops.parts, backward=True)
+    forward = cost.flops.by_kind
+    highest = max(training.values())
+    total = sum(training.values())
+    rows: list[tuple[scene.Cell, ...]] = [
+        (
+            _kind(kind),
+            operations(number),
+            operations(training[kind]),
+            operations(decoding[kind]) if kind in decoding else "–",
+            scene.Bar(training[kind] / highest if highest else 0.0, percent(training[kind] / total if total else 0.0)),
+        )
+        for kind, number in forward.items()
+        if number
+    ]
+    rows.append(("all", operations(sum(forward.values())), operations(total), operations(sum(decoding.values())), ""))
+    columns = (
+        scene.Column("kind"),
+        scene.Column("forward", "right"),
+        scene.Column("forward and backward", "right"),
+        scene.Column("decoding", "right"),
+        scene.Column("share of training"),
+    )
+    caption = f"FLOPs of one token, of {count(cost.sequence_length)}. Decoding: one new token with a context of as many, without MTP."
+    return scene.Table(columns, tuple(rows), caption)
+
+
+def length_table(cost: Cost) -> scene.Table:
+    """FLOPs a token as a function of the sequence length."""
+    columns = (
+        scene.Column("tokens", "right"),
+        scene.Column("forward", "right"),
+        scene.Column("training", "right"),
+        scene.Column("prefill", "right"),
+        scene.Column("decoding", "right"),
+    )
+    rows = tuple(
+        (
+            count(entry.length),
+            *(operations(value) for value in (entry.forward, entry.training, entry.prefill, entry.decode)),
+        )
+        for entry in cost.by_length
+    )
+    return scene.Table(columns, rows, "FLOPs of one token as the sequence (decoding: the context) grows.")
+
+
+def rank_table(cost: Cost) -> scene.Table:
+    """Memory of every pipeline rank; the ranks of one are alike. The stages of a rank are shown where it has several."""
+    virtual = any(len(entry.memory.stages) > 1 for entry in cost.ranks)
+    labels = (
+        "rank",
+        *(("stages",) * virtual),
+        "parameters",
+        "weights",
+        "gradients",
+        "optimizer",
+        "activations",
+        "in flight",
+    )
+    columns = (*(scene.Column(label, "right") for label in labels), scene.Column("all"))
+    highest = max(entry.bytes for entry in cost.ranks)
+    rows = tuple(_rank_row(entry, highest, virtual) for entry in cost.ranks)
+    return scene.Table(columns, rows, _rank_caption(cost))
+
+
+def state_table(cost: Cost) -> scene.Table:
+    """What generating keeps for one sequence, by kind."""
+    columns = (
+        scene.Column("kind"),
+        scene.Column("what"),
+        scene.Column("sub-layers", "right"),
+        scene.Column("each", "right"),
+        scene.Column("all", "right"),
+    )
+    rows: list[tuple[scene.Cell, ...]] = []
+    for kind, number, each, what in cost.state.by_kind_rows:
+        rows.append((_kind(kind), what, count(number), size(each), size(each * number)))
+    rows.append(("all", "", "", "", size(cost.state.total_bytes)))
+    caption = f"Bytes that one sequence keeps between tokens, at {count(cost.state.context_length)} tokens of context."
+    return scene.Table(columns, tuple(rows), caption)
+
+
+def formulas(cost: Cost) -> Iterable[scene.Part]:
+    """Every formula with its letters' values put in, its result and its source."""
+    yield scene.Details("FLOPs: every formula", (_flop_formulas(cost),))
+    yield scene.Details("activations: every formula", (_activation_formulas(cost),))
+
+
+# ------------------------------------------------------------------------------------------------------
+
+
+def _kind(kind: str) -> str:
+    return _KINDS.get(kind, "multi-token prediction" if kind == "mtp" else kind)
+
+
+def _by_kind(parts: Iterable[PartFlops], backward: bool = False) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for part in parts:
+        kind = part.kind if part.depth is None else "mtp"
+        found[kind] = found.get(kind, 0) + part.forward + (part.backward if backward else 0)
+    return found
+
+
+def _conventions(cost: Cost) -> str:
+    attention = (
+        "attention is causal: a query reads (s + 1) / 2 keys on average" if cost.flops.causal else "full attention"
+    )
+    modules = cost.activations.recompute.modules
+    again = f", what the recompute of {', '.join(sorted(modules))} computes again" if modules else ""
+    form = f"A multiply-add is 2 FLOPs; {attention}; recurrences are counted {cost.flops.scan}."
+    return f"{form} Not counted: {NOT_COUNTED}{again}."
+
+
+def _rank_row(entry: PipelineRank, highest: int, virtual: bool) -> tuple[scene.Cell, ...]:
+    memory = entry.memory
+    return (
+        str(memory.pipeline_rank),
+        *((", ".join(map(str, memory.stages)),) * virtual),
+        amount(memory.parameters),
+        size(memory.weight_bytes),
+        size(memory.gradient_bytes),
+        size(memory.optimizer_bytes),
+        size(entry.activation_bytes),
+        "+".join(map(str, entry.in_flight)),
+        scene.Bar(entry.bytes / highest, size(entry.bytes)),
+    )
+
+
+def _rank_caption(cost: Cost) -> str:
+    parallel = cost.parallel
+    sizes = f"tensor {parallel.tensor} × pipeline {parallel.pipeline} × data {parallel.data}, experts over {parallel.expert}"
+    optimizer = "distributed optimizer" if cost.distributed_optimizer else "optimizer state on every replica"
+    return (
+        f"Each pipeline rank, of {counted(parallel.ranks, 'rank')}: {sizes}; {optimizer}; {cost.architecture.dtype}; micro-batches of "
+        f"{count(cost.micro_batch)} × {count(cost.sequence_length)} tokens, recompute: {cost.activations.recompute}."
+    )
+
+
+def _memory_note(cost: Cost) -> str:
+    return (
+        "Gradients are in fp32. Activations are those of Transformer Engine with flash attention, derived and not measured "
+        "(the formulas of the local modules are held to what autograd saves); under tensor parallelism with sequence "
+        "parallelism. In flight: micro-batches whose activations a 1F1B schedule holds at once, of each stage. Left out: "
+        "buffers of communication, the allocator's waste, CUDA itself."
+    )
+
+
+def _flop_formulas(cost: Cost) -> scene.Table:
+    columns = (
+        scene.Column("kind"),
+        scene.Column("term"),
+        scene.Column("formula", code=True),
+        scene.Column("forward", "right"),
+        scene.Column("source"),
+    )
+    rows: dict[tuple[str, str], tuple[scene.Cell, ...]] = {}
+    for part in cost.flops.parts:
+        for term in part.terms:
+            row = (_KINDS.get(part.kind, part.kind), term.name, term.formula, operations(term.forward), term.source)
+            rows.setdefault((part.kind, term.name), row)
+    return scene.Table(columns, tuple(rows.values()), "FLOPs a token of one layer of each kind.")
+
+
+def _activation_formulas(cost: Cost) -> scene.Table:
+    columns = (
+        scene.Column("piece"),
+        scene.Column("what is kept"),
+        scene.Column("formula", code=True),
+        scene.Column("bytes", "right"),
+        scene.Column("source"),
+    )
+    rows: dict[tuple[str, str], tuple[scene.Cell, ...]] = {}
+    for piece in cost.activations.pieces:
+        name = piece.symbols or piece.what
+        for term in piece.terms:
+            rows.setdefault((name, term.name), (name, term.name, term.formula, size(term.bytes), term.source))
+    caption = "Bytes that one micro-batch keeps in one block of each sort, and around the blocks."
+    return scene.Table(columns, tuple(rows.values()), caption)
