@@ -21,9 +21,10 @@ def mimebundle(architecture: Architecture) -> dict[str, str]:
     return {"text/plain": text.render(shown).rstrip("\n"), "text/html": notebook.render(shown)}
 
 
-def overview(architecture: Architecture) -> tuple[scene.Part, ...]:
-    """Exact totals, both counts, the strip."""
-    return (totals(parameters(architecture)), pattern_view.facts(architecture.pattern), *_strip(architecture))
+def overview(architecture: Architecture, *figures: scene.Part) -> tuple[scene.Part, ...]:
+    """Exact totals, `figures` that belong beside them, both counts, the strip."""
+    counts = pattern_view.facts(architecture.pattern)
+    return (totals(parameters(architecture)), *figures, counts, *_strip(architecture))
 
 
 def totals(counts: Parameters) -> scene.Facts:

@@ -22,7 +22,7 @@ _MANY_STAGES = 1
 def document(cost: Cost, title: str = "", notes: Sequence[str] = ()) -> scene.Document:
     """The whole report. `title` names the model, `notes` are what its source says about it."""
     pattern = cost.architecture.pattern
-    parts: list[scene.Part] = [*overview(cost.architecture), headline(cost), kinds_table(cost.architecture)]
+    parts: list[scene.Part] = [*overview(cost.architecture, headline(cost)), kinds_table(cost.architecture)]
     parts.append(scene.Section("FLOPs", (flops_table(cost), length_table(cost), scene.Paragraph(_conventions(cost)))))
     if len(pattern.stages) > _MANY_STAGES:
         parts.append(scene.Section("Pipeline stages", (stage_facts(cost.stages), stage_table(cost.stages, "flops"))))
@@ -40,7 +40,7 @@ def mimebundle(cost: Cost) -> dict[str, str]:
     staged = len(cost.architecture.pattern.stages) > _MANY_STAGES
     stages: tuple[scene.Part, ...] = (stage_table(cost.stages, "flops"),) if staged else ()
     tables = (kinds_table(cost.architecture), flops_table(cost), *stages, rank_table(cost), state_table(cost))
-    parts = (*overview(cost.architecture), headline(cost), *tables, *formulas(cost))
+    parts = (*overview(cost.architecture, headline(cost)), *tables, *formulas(cost))
     shown = scene.Document(str(cost.architecture.pattern), parts, code=True)
     return {"text/plain": text.render(shown).rstrip("\n"), "text/html": notebook.render(shown)}
 
