@@ -53,6 +53,43 @@ def test_a_hugging_face_configuration(run, tmp_path):
         assert json.loads(run("cost", path, "--json").out)["parameters"]["total"] == total
 
 
+SCRIPT = """\
+#!/bin/bash
+torchrun --nproc-per-node 8 pretrain_mamba.py \\
+    --hybrid-layer-pattern "M-M*-" --hidden-size 64 --num-attention-heads 4 --ffn-hidden-size 96 --vocab-size 100 \\
+    --mamba-head-dim 16 --mamba-num-groups 2 --disable-bias-linear --normalization RMSNorm --position-embedding-type none \\
+    --seq-length 64 --max-position-embeddings 64 --lr 1e-4
+"""
+
+
+def test_a_megatron_script(run, tmp_path):
+    (tmp_path / "train.sh").write_text(SCRIPT)
+    data = json.loads(run("cost", "train.sh", "--json").out)
+    assert (data["pattern"], data["sizes"]["ffn_hidden_size"], data["title"]) == ("M-M*-", 96, "train.sh")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("torchrun train.py --hidden-size 64", "train.sh: "),
+        ("torchrun train.py --hybrid-layer-pattern 'M[*' --hidden-size 64 --num-attention-heads 4", "^"),
+    ],
+)
+def test_a_script_that_says_too_little(run, tmp_path, text, said):
+    (tmp_path / "train.sh").write_text(text)
+    done = run("cost", "train.sh")
+    assert (done.status, done.out) == (2, "")
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+def test_details_print_weights_and_formulas(run):
+    plain, detailed = run("cost", "M").out, run("cost", "M", "--details").out
+    for said in ("mixer.in_proj.layer_norm_weight", "FLOPs a token of one layer of each kind."):
+        assert said not in plain
+        assert said in detailed
+
+
 def test_a_page(run, tmp_path):
     done = run("cost", "M[*E]|M-", "-o", "cost.html")
     assert (done.status, done.out, done.err) == (0, "", "wrote cost.html\n")
@@ -79,7 +116,8 @@ def test_a_vocabulary_that_is_not_published(run):
 REFUSED = {
     (
         "cost",
-    ): "workbench cost needs a pattern, a preset's name or a config.json, such as: workbench cost nemotron-h-8b",
+    ): "needs a pattern, a preset's name, a config.json or a Megatron script, such as: workbench cost nemotron-h-8b",
+    ("cost", "none.sh"): "none.sh: No such file or directory",
     ("cost", "Nemotron-3-Supr"): "no preset is named 'Nemotron-3-Supr': did you mean 'Nemotron-3-Super-120B-A12B'",
     ("cost", "falcon-h1"): "Falcon-H1 (all sizes) cannot be written as a pattern: attention and Mamba run side by side",
     ("cost", "none.json"): "none.json: No such file or directory",
@@ -93,7 +131,7 @@ REFUSED = {
     ("cost", "E", "--ep", "3"): "tensor 1 × data 1 ranks are not a multiple of expert 3",
     ("cost", "M", "--recompute", "all"): "recompute must be none, full, or modules of core_attn",
     ("cost", ""): "an empty pattern has no layers: there is nothing to count",
-    ("balance", "--stages", "2"): "workbench balance needs a pattern, a preset's name or a config.json",
+    ("balance", "--stages", "2"): "workbench balance needs a pattern, a preset's name, a config.json",
     ("balance", "MMM"): "the following arguments are required: --stages",
 }
 

@@ -146,7 +146,8 @@ _COST = """\
   workbench cost Nemotron-3-Super-120B-A12B
   workbench cost 'M[*-]M[ME]' --sizes sizes.json --sequence-length 8192
   workbench cost deepseek-v3 --tensor-parallel 8 --expert-parallel 64 --data-parallel 64
-  workbench cost path/to/config.json --json
+  workbench cost path/to/config.json --details
+  workbench cost train_hybrid.sh --json
 """
 
 _BALANCE = """\
@@ -162,13 +163,13 @@ def _presets(parser: argparse.ArgumentParser) -> None:
 
 
 def _architecture(parser: argparse.ArgumentParser) -> None:
-    parser.usage = f"{parser.prog} PATTERN|PRESET|config.json [options]"
+    parser.usage = f"{parser.prog} MODEL [options]"
     parser.add_argument(
         "patterns",
-        metavar="PATTERN|PRESET|config.json",
+        metavar="MODEL",
         nargs="*",
         type=plain,
-        help="a layer pattern in quotes, the name of a preset, or a Hugging Face config.json",
+        help="a layer pattern in quotes, a preset's name, a Hugging Face config.json, or a script.sh of Megatron-LM's flags",
     )
     model = parser.add_argument_group("the model")
     model.add_argument("--sizes", metavar="FILE.json", type=plain, help="sizes of a pattern's model (default: tiny)")
@@ -203,7 +204,7 @@ def _cost(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--no-distributed-optimizer", action="store_true", help="every replica holds the whole optimizer state"
     )
-    _page(parser)
+    _page(parser).add_argument("--details", action="store_true", help="print every weight and every formula too")
     parser.set_defaults(run=_lazy("workbench.cli.cost", "run_cost"))
 
 
@@ -217,13 +218,14 @@ def _balance(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_lazy("workbench.cli.balance", "run_balance"))
 
 
-def _page(parser: argparse.ArgumentParser) -> None:
+def _page(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     output = parser.add_argument_group("output")
     form = output.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--html", action="store_true", help="one self-contained HTML page")
     output.add_argument("-o", "--output", metavar="FILE", type=plain, help="write to FILE, not to standard output")
     output.add_argument("--force", action="store_true", help="replace FILE when it exists")
+    return output
 
 
 def _lab(parser: argparse.ArgumentParser) -> None:

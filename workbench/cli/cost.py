@@ -42,5 +42,9 @@ def run_cost(args: argparse.Namespace) -> int:
 
     page = document(cost, found.title, found.notes)
     as_html = args.html or (args.output or "").lower().endswith((".html", ".htm"))
-    deliver(html.render(page) if as_html else text.render(page, terminal_width()), args.output, args.force)
+    deliver(
+        html.render(page) if as_html else text.render(page, terminal_width(), unfold=args.details),
+        args.output,
+        args.force,
+    )
     return 0

@@ -1,4 +1,4 @@
-"""What a cost is asked of: a pattern, the name of a preset, or a Hugging Face `config.json`."""
+"""What a cost is asked of: a pattern, a preset's name, a Hugging Face `config.json`, or a script that runs Megatron-LM."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from workbench.arch.architecture import Architecture
 from workbench.arch.sizes import ModelSizes
 from workbench.cli.patterns import only
 from workbench.errors import WorkbenchError
+from workbench.pattern.diagnostics import PatternError
 from workbench.pattern.model import Pattern
 
 # Every pattern is made of these; a name has a letter that is none, or a digit.
@@ -53,13 +54,14 @@ class _Found:
 def _found(texts: Sequence[str], command: str, sizes_path: str | None) -> _Found:
     if len(texts) == 1 and _is_config(texts[0]):
         return _alone(_hugging_face(Path(texts[0])), sizes_path)
+    if len(texts) == 1 and texts[0].endswith(".sh"):
+        return _alone(_script(Path(texts[0])), sizes_path)
     if len(texts) == 1 and (named := _preset(texts[0])):
         return _alone(named, sizes_path)
     if not texts:
         example = "nemotron-h-8b" if command == "cost" else "nemotron-h-8b --stages 4"
-        raise WorkbenchError(
-            f"workbench {command} needs a pattern, a preset's name or a config.json, such as: workbench {command} {example}"
-        )
+        wanted = "a pattern, a preset's name, a config.json or a Megatron script"
+        raise WorkbenchError(f"workbench {command} needs {wanted}, such as: workbench {command} {example}")
     text = only(texts, command)
     pattern = Pattern(text)
     if not pattern.sublayers:
@@ -101,4 +103,21 @@ def _hugging_face(path: Path) -> _Found:
     from workbench.arch.hugging_face import from_hugging_face_file
 
     found = from_hugging_face_file(path)
+    return _Found(str(path), found.pattern, found.sizes, found.caveats)
+
+
+def _script(path: Path) -> _Found:
+    """The flags of a shell script, which is read and not run."""
+    from workbench.arch.megatron_arguments import from_arguments
+
+    try:
+        found = from_arguments(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WorkbenchError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise WorkbenchError(f"{path}: not UTF-8 text") from error
+    except PatternError:
+        raise
+    except WorkbenchError as error:
+        raise WorkbenchError(f"{path}: {error}") from error
     return _Found(str(path), found.pattern, found.sizes, found.caveats)
