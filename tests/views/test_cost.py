@@ -9,7 +9,7 @@ from workbench.cost.stages import best_stages
 from workbench.cost.summary import estimate
 from workbench.render import html, scene, text
 from workbench.views import balance as balance_view
-from workbench.views.cost import document, flops_table, formulas, mimebundle, rank_table
+from workbench.views.cost import block_table, document, flops_table, formulas, mimebundle, rank_table
 
 from ..render.pages import assert_self_contained
 
@@ -41,6 +41,15 @@ def test_ranks_with_virtual_stages_name_them():
     assert [column.label for column in table.columns][:2] == ["rank", "stages"]
     assert [row[1] for row in table.rows] == ["0, 2", "1, 3"]
     assert "stages" not in [column.label for column in rank_table(estimate("M|M")).columns]
+
+
+def test_every_block_has_its_row():
+    cost = estimate(MODEL, sequence_length=256, recompute="full")
+    rows = block_table(cost).rows
+    assert [row[1] for row in rows] == [str(block) for block in cost.architecture.pattern.blocks]
+    assert [row[3] for row in rows] == ["0"] * 4 + ["1"] * 4
+    # Under full recompute a block keeps its input and next to nothing else.
+    assert {row[7] for row in rows} == {"32.0 KiB"}
 
 
 def test_every_formula_stands_beside_its_name_and_source():

@@ -28,6 +28,7 @@ def document(cost: Cost, title: str = "", notes: Sequence[str] = ()) -> scene.Do
         parts.append(scene.Section("Pipeline stages", (stage_facts(cost.stages), stage_table(cost.stages, "flops"))))
     parts.append(scene.Section("Memory of each rank", (rank_table(cost), scene.Paragraph(_memory_note(cost)))))
     parts.append(scene.Section("Inference state", (state_table(cost),)))
+    parts.append(scene.Section("Blocks", (scene.Details(counted(len(pattern.blocks), "block"), (block_table(cost),)),)))
     if notes:
         parts.append(scene.Section("About this model", (scene.Notes(tuple(map(scene.Note, notes))),)))
     parts.append(scene.Section("Weights", weights(cost.architecture)))
@@ -124,6 +125,46 @@ def rank_table(cost: Cost) -> scene.Table:
     highest = max(entry.bytes for entry in cost.ranks)
     rows = tuple(_rank_row(entry, highest, virtual) for entry in cost.ranks)
     return scene.Table(columns, rows, _rank_caption(cost))
+
+
+def block_table(cost: Cost) -> scene.Table:
+    """Parameters, FLOPs and activations of every block of the main pattern."""
+    columns = (
+        scene.Column("block", "right"),
+        scene.Column("symbols"),
+        scene.Column("sub-layers", "right"),
+        scene.Column("stage", "right"),
+        scene.Column("parameters", "right"),
+        scene.Column("forward", "right"),
+        scene.Column("activations", "right"),
+        scene.Column("its input", "right"),
+    )
+    blocks = zip(
+        cost.architecture.pattern.blocks,
+        cost.parameters.by_block,
+        cost.flops.by_block,
+        cost.activations.blocks,
+        strict=True,
+    )
+    rows = tuple(
+        (
+            str(block.index),
+            str(block),
+            "–".join(map(str, block.sublayers)),
+            str(block.stage),
+            count(elements),
+            operations(forward),
+            size(kept.bytes),
+            size(kept.input_bytes),
+        )
+        for block, elements, forward, kept in blocks
+    )
+    caption = (
+        f"Every block of the main pattern: FLOPs a token; bytes that a micro-batch of {count(cost.micro_batch)} × "
+        f"{count(cost.sequence_length)} tokens keeps (recompute: {cost.activations.recompute}), and those of its input, which is "
+        "all that full recompute keeps."
+    )
+    return scene.Table(columns, rows, caption)
 
 
 def state_table(cost: Cost) -> scene.Table:
