@@ -30,9 +30,9 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from tests.contracts.architectures import MEDIUM, ODD, OPTIONS, TINY, random_cases
 from workbench.arch.architecture import Architecture
 from workbench.arch.sizes import ModelSizes
-from workbench.cost.flop_letters import LOCAL_CHUNKS, MODEL_CHUNKS
 from workbench.cost.flop_terms import TRIANGLE
 from workbench.cost.flops import Flops, flops
+from workbench.cost.letters import LOCAL_CHUNKS, MODEL_CHUNKS
 from workbench.fusion import runtime
 from workbench.fusion.config import transformer_config
 from workbench.fusion.inference import mamba_state_config

@@ -9,7 +9,6 @@ import pytest
 
 from workbench.arch.architecture import Architecture
 from workbench.arch.sizes import ModelSizes
-from workbench.cost.activation_letters import ACTIVATION_LEGEND
 from workbench.cost.activations import (
     IMPLEMENTATIONS,
     MODULES,
@@ -18,7 +17,6 @@ from workbench.cost.activations import (
     activation_bytes,
     activation_terms,
 )
-from workbench.cost.letters import LEGEND
 from workbench.errors import WorkbenchError
 from workbench.pattern.symbols import SYMBOLS
 
@@ -51,23 +49,10 @@ def test_only_the_local_implementation_is_verified() -> None:
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("symbol", SYMBOLS)
-def test_every_row_has_a_source_and_known_letters(symbol: str, implementation: str) -> None:
+def test_every_row_has_a_source_and_known_modules(symbol: str, implementation: str) -> None:
     for row in activation_terms(symbol, implementation):
         assert row.formula.source
-        assert row.formula.letters <= LEGEND.keys() | ACTIVATION_LEGEND.keys()
         assert row.dropped_by | row.kept_by <= set(MODULES)
-
-
-def test_every_letter_is_explained_once_and_used() -> None:
-    used = {
-        letter
-        for tables in IMPLEMENTATIONS.values()
-        for rows in tables.values()
-        for row in rows
-        for letter in row.formula.letters
-    }
-    assert ACTIVATION_LEGEND.keys() - used == {"learned"}  # outside of blocks
-    assert not ACTIVATION_LEGEND.keys() & LEGEND.keys()
 
 
 def test_terms_are_shown_as_people_write_them() -> None:

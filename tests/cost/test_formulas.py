@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workbench.arch.sizes import ModelSizes
 from workbench.cost.formulas import Formula
-from workbench.cost.letters import LEGEND, letters_of
 
 
 def formula(text):
@@ -43,6 +41,10 @@ def test_letters_and_text():
     assert found.shown == "2·h·max(a, sf)"
 
 
+def test_only_the_letters_of_the_text_are_given():
+    assert formula("2 * h * max(a, sf)").given({"h": 1, "a": 2, "sf": 3, "b": 4}) == {"h": 1, "a": 2, "sf": 3}
+
+
 def test_a_missing_letter_is_named():
     with pytest.raises(KeyError, match="b"):
         formula("a + b").value({"a": 1})
@@ -52,16 +54,3 @@ def test_a_missing_letter_is_named():
 def test_nothing_but_arithmetic(text):
     with pytest.raises((AssertionError, KeyError)):
         formula(text).value({"a": 1})
-
-
-def test_every_letter_of_the_sizes_is_explained():
-    assert letters_of(ModelSizes()).keys() <= LEGEND.keys()
-    assert all(text and not text.endswith(".") for text in LEGEND.values())
-
-
-def test_a_size_that_is_not_there_has_no_letter():
-    assert "f" not in letters_of(ModelSizes(ffn_hidden_size=None))
-    assert letters_of(ModelSizes(q_lora_rank=None))["qr"] == 0
-    assert letters_of(ModelSizes(num_query_groups=None))["g"] == 4
-    assert "v" not in letters_of(ModelSizes(vocab_size=None))
-    assert letters_of(ModelSizes(vocab_multiple=100))["v"] == 200

@@ -28,8 +28,8 @@ from workbench.pattern.blocks import Block, SubLayer
 from workbench.pattern.model import Pattern
 
 DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
+ELEMENT_BYTES = {"bf16": 2, "fp32": 4}
 BACKENDS = ("te", "local")
-BYTES = {"bfloat16": 2, "float32": 4}
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ tokens times experts a token; how these spread over the experts does not matter.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.arch.architecture import BYTES, DTYPES, Architecture
+from workbench.arch.architecture import ELEMENT_BYTES, Architecture
 from workbench.cost.activation_letters import activation_letters
 from workbench.cost.activation_outside import (
     ANGLES,
@@ -77,13 +77,17 @@ class Recompute:
 
 @dataclass(frozen=True)
 class Term:
-    """One row that is kept: what it is, how its bytes are computed, where that comes from, and the bytes on one rank."""
+    """One row that is kept: what it is, how its bytes are computed, where that comes from, and the bytes on one rank.
+
+    `letters` are the formula's, with the values that were put in; the formula gives bytes before they are divided.
+    """
 
     name: str
     formula: str
     source: str
     bytes: int
     divided: Divided
+    letters: dict[str, float] = field(repr=False, hash=False)
 
 
 @dataclass(frozen=True)
@@ -254,14 +258,15 @@ class _Counting:
             symbol=symbol,
             sequence_length=self.sequence_length,
             micro_batch=self.micro_batch,
-            width=BYTES[DTYPES[self.architecture.dtype]],
+            width=ELEMENT_BYTES[self.architecture.dtype],
             slot=slot,
         )
-        found = (
-            Term(row.formula.name, row.formula.shown, row.formula.source, self._share(row, letters), row.divided)
-            for row in rows
+        found = ((row.formula, self._share(row, letters), row.divided) for row in rows)
+        return tuple(
+            Term(formula.name, formula.shown, formula.source, share, divided, formula.given(letters))
+            for formula, share, divided in found
+            if share
         )
-        return tuple(term for term in found if term.bytes)
 
     def _share(self, row: Saved, letters: dict[str, float]) -> int:
         split = row.divided == "tp" or (row.divided == "sp" and self.sequence_parallel)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from workbench.arch.architecture import Architecture, Part
-from workbench.cost.flop_terms import MTP_PROJECTION, OUTPUT_LAYER, Terms, terms_of
+from workbench.cost.flop_terms import MTP_PROJECTION, OUTPUT_LAYER, Term, Terms, terms_of
 from workbench.cost.formulas import float_or_int
 
 _OUTSIDE: dict[str, Terms] = {"output layer": OUTPUT_LAYER, "MTP projection": MTP_PROJECTION}
@@ -16,7 +17,8 @@ _OUTSIDE: dict[str, Terms] = {"output layer": OUTPUT_LAYER, "MTP projection": MT
 class TermFlops:
     """A term with its formula as people write it, its source, and its FLOPs a token: forward, and in the backward pass.
 
-    A `training_only` term is in the forward pass of training, not in that of inference.
+    A `training_only` term is in the forward pass of training, not in that of inference. `letters` are the formula's, with
+    the values that were put in.
     """
 
     name: str
@@ -24,7 +26,8 @@ class TermFlops:
     source: str
     forward: float
     backward: float
-    training_only: bool = False
+    training_only: bool
+    letters: dict[str, float] = field(repr=False, hash=False)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,13 @@ class PartFlops:
     def prefill(self) -> float:
         """FLOPs a token of a forward pass in inference."""
         return total(term.forward for term in self.terms if not term.training_only)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the values of letters, which are those of the whole model (`workbench.cost.legend`)."""
+        data = asdict(self) | {"forward": self.forward, "backward": self.backward}
+        for term in data["terms"]:
+            del term["letters"]
+        return data
 
 
 def executed_parts(architecture: Architecture) -> tuple[Part, ...]:
@@ -92,20 +102,27 @@ def priced(
             terms = terms_of(symbol, form) if part.layer else _OUTSIDE.get(part.kind, ())
             values = letters_by_symbol[symbol] if part.layer else letters
             known[symbol] = tuple(
-                TermFlops(
-                    term.name,
-                    term.forward.shown if term.forward.text != "0" else f"backward only: {term.backward.shown}",
-                    term.source,
-                    term.forward.value(values),
-                    0 if without_training else term.backward.value(values),
-                    term.training_only,
-                )
+                _term_flops(term, values, without_training)
                 for term in terms
                 if not (without_training and term.training_only)
             )
         block = part.block.index if part.block else None
         found.append(PartFlops(part.name, part.kind, part.stage, part.depth, known[symbol], block))
     return tuple(found)
+
+
+def _term_flops(term: Term, letters: dict[str, float], without_training: bool) -> TermFlops:
+    backward_only = term.forward.text == "0"
+    told = term.backward if backward_only else term.forward
+    return TermFlops(
+        name=term.name,
+        formula=f"backward only: {told.shown}" if backward_only else told.shown,
+        source=term.source,
+        forward=term.forward.value(letters),
+        backward=0 if without_training else term.backward.value(letters),
+        training_only=term.training_only,
+        letters=told.given(letters),
+    )
 
 
 def total(values: Iterable[float]) -> float:

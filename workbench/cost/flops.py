@@ -8,15 +8,17 @@ left out. `tests/contracts/test_flops.py` compares the "local" execution with wh
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from workbench.arch.architecture import Architecture
-from workbench.cost.flop_letters import LOCAL_CHUNKS, MODEL_CHUNKS, decode_letters, flop_letters
+from workbench.cost.flop_letters import decode_letters, flop_letters
 from workbench.cost.flop_parts import PartFlops, executed_parts, priced, total
 from workbench.cost.flop_terms import FORMS, Terms, terms_of
-from workbench.cost.parameters import MTP
+from workbench.cost.formulas import float_or_int
+from workbench.cost.kinds import sums_by_kind
+from workbench.cost.letters import LOCAL_CHUNKS, MODEL_CHUNKS
 from workbench.errors import WorkbenchError
 from workbench.pattern.symbols import SYMBOLS
 
@@ -112,7 +114,9 @@ class Flops:
     @cached_property
     def by_kind(self) -> dict[str, float]:
         """Forward FLOPs a token by layer kind; everything of MTP is under "mtp"."""
-        return self._grouped(lambda part: part.kind if part.depth is None else MTP)
+        return {
+            kind: float_or_int(number) for kind, number in sums_by_kind(self.parts, lambda part: part.forward).items()
+        }
 
     @cached_property
     def by_stage(self) -> tuple[float, ...]:
@@ -147,7 +151,7 @@ class Flops:
             "by_kind": self.by_kind,
             "by_stage": list(self.by_stage),
             "by_block": list(self.by_block),
-            "parts": [asdict(part) | {"forward": part.forward, "backward": part.backward} for part in self.parts],
+            "parts": [part.to_json() for part in self.parts],
         }
 
 

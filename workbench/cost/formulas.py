@@ -47,8 +47,12 @@ class Formula:
         >>> Formula("area", "2 * a * (b + 1)", "school").value({"a": 3, "b": 4})
         30
         """
-        known: dict[str, Any] = {letter: letters[letter] for letter in self.letters}
+        known: dict[str, Any] = self.given(letters)
         return float_or_int(eval(self._code, {"__builtins__": {}, **_FUNCTIONS}, known))
+
+    def given(self, letters: Mapping[str, float]) -> dict[str, float]:
+        """The letters of the text with their values; `KeyError` when one is missing."""
+        return {letter: letters[letter] for letter in self.letters}
 
     @property
     def shown(self) -> str:

@@ -1,6 +1,8 @@
-"""The letters of every formula: what each stands for, and its value for given sizes. Pure.
+"""The letters of every formula: what each stands for, and the values that sizes and a chunk give. Pure.
 
 The letters are those of Megatron-LM's and Mamba's papers where there is a habit: h hidden size, s tokens, b sequences.
+An option is a letter that is 1 or 0 and a factor of a formula, so that one text holds for every model and can be read
+and evaluated alike. Values that only FLOPs or only activations need are in `flop_letters` and `activation_letters`.
 """
 
 from __future__ import annotations
@@ -8,8 +10,14 @@ from __future__ import annotations
 from workbench.arch.sizes import ModelSizes
 from workbench.arch.weights import MAMBA_CONV_KERNEL
 
+# Tokens of a chunk. `MambaMixer` asks for 128 (mamba_mixer.py:176) of whatever kernel; the delta rule has 64 in FLA's kernel and
+# in upstream's own (gated_delta_net/common.py:807), 16 in this project's (workbench/kernels/delta.py).
+MODEL_CHUNKS = {"M": 128, "G": 64}
+LOCAL_CHUNKS = {"M": 128, "G": 16}
+
 # Letter → what it is. Sizes in elements; a letter whose size is not given has no value (see `letters_of`).
 LEGEND: dict[str, str] = {
+    # Sizes
     "h": "hidden size",
     "v": "vocabulary, padded",
     "a": "attention heads",
@@ -43,10 +51,54 @@ LEGEND: dict[str, str] = {
     "sg": "1 with a gate on the shared experts, else 0",
     "l": "width that routed experts work on: the latent size, or the hidden size",
     "latent": "1 with a latent size, else 0",
-    "s": "tokens of a sequence",
+    "qc": "1 with compressed queries, else 0",
+    "il": "1 with a loss of the sparse-attention indexer, else 0",
+    # The run
+    "s": "tokens of a sequence; of the context where a state is counted",
     "b": "sequences of a micro-batch",
+    "w": "bytes of an element of the model: 2 in bf16, 4 in fp32",
+    "ws": "bytes of an element of Mamba's scan state: those of the model unless asked otherwise",
     "c": "tokens of a chunk of the recurrence",
+    "t": "chunks of the recurrence: s / c rounded up",
+    "later": "1 with more than one chunk, else 0",
+    "keys": "keys that a query reads, the mean over the sequence: (s + 1) / 2 causal, s where the full square is computed",
+    "kept": "keys that a query of sparse attention reads, the mean over the sequence: at most `it` of those it sees",
+    # What activations depend on besides
+    "cast": "1 in bf16, where work in fp32 copies what it reads, else 0",
+    "rms": "1 with RMSNorm, 0 with LayerNorm",
+    "nw": "bytes of an element that a local norm keeps: 4 with RMSNorm, which works in fp32, else w",
+    "copies": "1 where a local norm keeps a copy of its input (RMSNorm in bf16), else 0",
+    "mha": "1 with as many query groups as heads, else 0",
+    "qkn": "1 with norms of queries and keys, else 0",
+    "turned": "width of a head's rotated part, 0 without rotary embeddings",
+    "turns": "1 with rotary embeddings, else 0",
+    "sliced": "1 where queries are a slice of the projection (one query group, or one a head), else 0",
+    "fresh": "1 where queries are a tensor of their own (rotated, normed or regrouped), 0 where part of the projection",
+    "apiece": "1 where keys one a head are a tensor of their own, 0 where part of the projection",
+    "sink": "1 with attention sinks, else 0",
+    "hd": "1 with hidden dropout, else 0",
+    "ad": "1 with attention dropout, else 0",
+    "act": "tensors of MLP width that the activation keeps, its output left out",
+    "scores": "1 where the router takes the scores of all experts (sigmoid, or one expert a token), else 0",
+    "some": "1 where a token has several experts, else 0",
+    "sig": "1 with sigmoid scores (a balancing bias), else 0",
+    "aux": "1 with an auxiliary balancing loss, else 0",
+    "padded": "1 where the last chunk is filled up, else 0",
+    "strided": "1 where chunks are views of the sequence that products have to copy (nothing is filled up), else 0",
+    "single": "1 with one delta-net value head, else 0",
+    "many": "1 with several sequences of a micro-batch, else 0",
+    "apart": "1 where B and C of several groups are views that products have to copy, else 0",
+    "again": "1 where B, and C after the first chunk, are copied once more for the states, else 0",
+    "learned": "1 with learned positions, else 0",
+    "slot": "1 where an empty MLP slot follows whose input nothing else keeps, else 0",
 }
+
+
+def chunk_letters(sequence_length: int, chunk: int) -> dict[str, float]:
+    """The letters of a recurrence that works in chunks; both lengths in tokens."""
+    chunk = min(chunk, sequence_length)
+    chunks = -(-sequence_length // chunk)
+    return {"s": sequence_length, "c": chunk, "t": chunks, "later": int(chunks > 1)}
 
 
 def letters_of(sizes: ModelSizes) -> dict[str, float]:
@@ -86,5 +138,7 @@ def letters_of(sizes: ModelSizes) -> dict[str, float]:
         "sg": int(sizes.shared_expert_gate),
         "l": sizes.moe_latent_size or sizes.hidden_size,
         "latent": int(sizes.moe_latent_size is not None),
+        "qc": int(sizes.q_lora_rank is not None),
+        "il": int(sizes.dsa_index_loss_coeff > 0),
     }
     return {letter: value for letter, value in found.items() if value is not None}

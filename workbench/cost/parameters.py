@@ -17,8 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from workbench.arch.architecture import Architecture, Part
-
-MTP = "mtp"
+from workbench.cost.kinds import MTP, sums_by_kind
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,7 @@ class Parameters:
 
 def parameters(architecture: Architecture) -> Parameters:
     """Count an architecture's parameters."""
-    by_kind: dict[str, int] = {}
-    for part in architecture.parts:
-        kind = part.kind if part.depth is None else MTP
-        by_kind[kind] = by_kind.get(kind, 0) + part.parameters
+    by_kind = sums_by_kind(architecture.parts, lambda part: part.parameters)
     total, mtp = architecture.parameters, by_kind.get(MTP, 0)
     main = [part for part in architecture.parts if part.depth is None]
     active = sum(active_in(part, architecture) for part in main)

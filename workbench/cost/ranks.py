@@ -19,14 +19,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from workbench.arch.architecture import DTYPES, Architecture, Part
+from workbench.arch.architecture import ELEMENT_BYTES, Architecture, Part
 from workbench.arch.needs import symbols_in
 from workbench.arch.weights import Weight
 from workbench.errors import WorkbenchError
 from workbench.pattern.blocks import Segment
 
-WEIGHT_BYTES = {"bfloat16": 2, "float32": 4}
-OPTIMIZER_BYTES = {"bfloat16": 12, "float32": 8}
+OPTIMIZER_BYTES = {"bf16": 12, "fp32": 8}
 GRADIENT_BYTES = 4
 _BUFFER_BYTES = 4  # the router's balancing bias stays in fp32
 
@@ -142,7 +141,6 @@ def _check_heads(architecture: Architecture, ranks: int) -> None:
 
 
 def _memory(architecture: Architecture, parallel: Parallel, rank: int, distributed_optimizer: bool) -> RankMemory:
-    dtype = DTYPES[architecture.dtype]
     parameters = buffers = optimizer = 0
     for entry in held(architecture, parallel, rank):
         if not entry.weight.trained:
@@ -150,12 +148,12 @@ def _memory(architecture: Architecture, parallel: Parallel, rank: int, distribut
             continue
         parameters += entry.weight.elements
         share = entry.replicas if distributed_optimizer else 1
-        optimizer += -(-entry.weight.elements * OPTIMIZER_BYTES[dtype] // share)
+        optimizer += -(-entry.weight.elements * OPTIMIZER_BYTES[architecture.dtype] // share)
     return RankMemory(
         pipeline_rank=rank,
         stages=stages_of(architecture, parallel, rank),
         parameters=parameters,
-        weight_bytes=parameters * WEIGHT_BYTES[dtype] + buffers * _BUFFER_BYTES,
+        weight_bytes=parameters * ELEMENT_BYTES[architecture.dtype] + buffers * _BUFFER_BYTES,
         gradient_bytes=parameters * GRADIENT_BYTES,
         optimizer_bytes=optimizer,
     )

@@ -10,17 +10,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from workbench.arch.architecture import DTYPES, Architecture
+from workbench.arch.architecture import DTYPES, ELEMENT_BYTES, Architecture
 from workbench.cost.formulas import Formula
 from workbench.cost.letters import letters_of
 from workbench.errors import WorkbenchError
-
-# Letter → what it is, beside those of `workbench.cost.letters`, whose s is the context here.
-STATE_LEGEND: dict[str, str] = {
-    "w": "bytes of an element of the model: 2 in bf16, 4 in fp32",
-    "ws": "bytes of an element of Mamba's scan state: those of the model unless asked otherwise",
-}
-_BYTES = {"bf16": 2, "fp32": 4}
 
 _MIXER = "megatron/core/ssm/mamba_mixer.py"
 _CONTEXT = "megatron/core/inference/contexts/dynamic_context.py"
@@ -47,12 +40,16 @@ _INDEXER = Formula("keys of the indexer", "w * id * s", "DeepSeek-V3.2-Exp, infe
 
 @dataclass(frozen=True)
 class StateTerm:
-    """One tensor of a layer's state: what it is, its formula as people write it, its source, and its bytes a sequence."""
+    """One tensor of a layer's state: what it is, its formula as people write it, its source, and its bytes a sequence.
+
+    `letters` are the formula's, with the values that were put in.
+    """
 
     name: str
     formula: str
     source: str
     bytes: int
+    letters: dict[str, float] = field(repr=False, hash=False)
 
 
 @dataclass(frozen=True)
@@ -68,6 +65,13 @@ class LayerState:
     def bytes(self) -> int:
         """Bytes a sequence."""
         return sum(term.bytes for term in self.terms)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the values of letters, which are those of the whole model (`workbench.cost.legend`)."""
+        data = asdict(self) | {"bytes": self.bytes}
+        for term in data["terms"]:
+            del term["letters"]
+        return data
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class InferenceState:
             "latent_cache": self.latent_cache,
             "total_bytes": self.total_bytes,
             "by_kind": [dict(zip(names, row, strict=True)) for row in self.by_kind_rows],
-            "layers": [asdict(layer) | {"bytes": layer.bytes} for layer in self.layers],
+            "layers": [layer.to_json() for layer in self.layers],
         }
 
 
@@ -126,8 +130,8 @@ def inference_state(
         raise WorkbenchError(f"ssm_dtype must be one of {', '.join(DTYPES)}, not {ssm_dtype!r}")
     letters = letters_of(architecture.sizes) | {
         "s": context_length,
-        "w": _BYTES[architecture.dtype],
-        "ws": _BYTES[ssm_dtype or architecture.dtype],
+        "w": ELEMENT_BYTES[architecture.dtype],
+        "ws": ELEMENT_BYTES[ssm_dtype or architecture.dtype],
     }
     known: dict[str, tuple[StateTerm, ...]] = {}  # layers of a kind are alike
     layers = []
@@ -136,7 +140,9 @@ def inference_state(
         symbol = part.layer.symbol
         if symbol not in known:
             known[symbol] = tuple(
-                StateTerm(formula.name, formula.shown, formula.source, int(formula.value(letters)))
+                StateTerm(
+                    formula.name, formula.shown, formula.source, int(formula.value(letters)), formula.given(letters)
+                )
                 for formula in state_formulas(symbol, latent_cache=latent_cache)
             )
         layers.append(LayerState(part.layer.index, part.kind, part.stage, known[symbol]))

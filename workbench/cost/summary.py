@@ -11,6 +11,7 @@ from workbench.arch.architecture import Architecture
 from workbench.cost.activations import Activations, Recompute, activation_bytes
 from workbench.cost.balance import Balance
 from workbench.cost.flops import Flops, FlopsAtLength, flops, flops_at_lengths
+from workbench.cost.legend import Letter, letters_used
 from workbench.cost.parameters import Parameters, parameters
 from workbench.cost.ranks import Parallel, RankMemory, rank_memory, stages_of
 from workbench.cost.stages import present_stages, staged
@@ -67,6 +68,18 @@ class Cost:
             self.architecture, sorted({*LENGTHS, self.sequence_length}), recompute=self.flops.recompute
         )
 
+    @cached_property
+    def letters(self) -> tuple[Letter, ...]:
+        """The letters of every formula of FLOPs, activations and inference state, with their values."""
+        pieces = self.activations.pieces
+        return letters_used(
+            (
+                *((part.kind, term.letters) for part in self.flops.parts for term in part.terms),
+                *((piece.symbols or piece.what, term.letters) for piece in pieces for term in piece.terms),
+                *((layer.kind, term.letters) for layer in self.state.layers for term in layer.terms),
+            )
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Everything, under stable names; bytes and FLOPs are whole numbers where they are exact."""
         return {
@@ -80,6 +93,7 @@ class Cost:
             "flops_by_length": [vars(entry) for entry in self.by_length],
             "memory": self._memory(),
             "stages": self.stages.to_json(),
+            "letters": [letter.to_json() for letter in self.letters],
         }
 
     def _memory(self) -> dict[str, Any]:

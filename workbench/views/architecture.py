@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from workbench.arch.architecture import DTYPES, Architecture, Part
 from workbench.arch.names import canonical_to_local
 from workbench.arch.weights import Weight
-from workbench.cost.parameters import MTP, Parameters, active_in, parameters
+from workbench.cost.kinds import sums_by_kind
+from workbench.cost.parameters import Parameters, active_in, parameters
 from workbench.pattern.symbols import SYMBOLS
 from workbench.render import notebook, scene, text
 from workbench.views import pattern as pattern_view
+from workbench.views.kinds import kind_name
 from workbench.views.numbers import amount, count, counted, percent
 
 
@@ -38,10 +40,10 @@ def totals(counts: Parameters) -> scene.Facts:
 def kinds_table(architecture: Architecture) -> scene.Table:
     """Parameters by kind: how many sub-layers, each, all, share, active."""
     counts = parameters(architecture)
-    active = _active_by_kind(architecture)
+    main = (part for part in architecture.parts if part.depth is None)
+    active = sums_by_kind(main, lambda part: active_in(part, architecture))
     layers = architecture.pattern.symbol_counts
     of_mtp = architecture.pattern.mtp
-    names = {row.kind: row.name for row in SYMBOLS.values()} | {MTP: "multi-token prediction"}
     rows: list[tuple[scene.Cell, ...]] = []
     largest = max(counts.by_kind.values())
     for kind, number in counts.by_kind.items():
@@ -51,7 +53,7 @@ def kinds_table(architecture: Architecture) -> scene.Table:
         share = number / counts.total if counts.total else 0.0
         rows.append(
             (
-                names.get(kind, kind),
+                kind_name(kind),
                 count(many) if symbol else "",
                 count(number // many) if many else "",
                 count(number),
@@ -97,14 +99,6 @@ def _strip(architecture: Architecture) -> tuple[scene.Part, ...]:
     if not pattern.sublayers and pattern.mtp is None:
         return ()
     return pattern_view.strip(pattern), pattern_view.legend(pattern)
-
-
-def _active_by_kind(architecture: Architecture) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for part in architecture.parts:
-        if part.depth is None:
-            found[part.kind] = found.get(part.kind, 0) + active_in(part, architecture)
-    return found
 
 
 def _weight_table(part: Part, architecture: Architecture) -> scene.Table:

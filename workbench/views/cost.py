@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from workbench.cost.flop_parts import PartFlops
 from workbench.cost.flops import NOT_COUNTED
+from workbench.cost.kinds import sums_by_kind
 from workbench.cost.summary import Cost, PipelineRank
 from workbench.pattern.rewrites import compressed
-from workbench.pattern.symbols import SYMBOLS
 from workbench.render import notebook, scene, text
 from workbench.views.architecture import kinds_table, overview, weights
 from workbench.views.balance import facts as stage_facts
 from workbench.views.balance import stage_table
+from workbench.views.formulas import formulas
+from workbench.views.kinds import kind_name
 from workbench.views.numbers import amount, count, counted, operations, percent, size
 
-_KINDS = {row.kind: row.name for row in SYMBOLS.values()}
 _MANY_STAGES = 1
 
 
@@ -61,14 +61,14 @@ def headline(cost: Cost) -> scene.Facts:
 
 def flops_table(cost: Cost) -> scene.Table:
     """FLOPs a token by kind: forward, forward and backward (nothing recomputed), decoding."""
-    decoding = _by_kind(cost.flops.decode(cost.sequence_length))
-    training = _by_kind(cost.flops.parts, backward=True)
+    decoding = sums_by_kind(cost.flops.decode(cost.sequence_length), lambda part: part.forward)
+    training = sums_by_kind(cost.flops.parts, lambda part: part.forward + part.backward)
     forward = cost.flops.by_kind
     highest = max(training.values())
     total = sum(training.values())
     rows: list[tuple[scene.Cell, ...]] = [
         (
-            _kind(kind),
+            kind_name(kind),
             operations(number),
             operations(training[kind]),
             operations(decoding[kind]) if kind in decoding else "–",
@@ -178,31 +178,13 @@ def state_table(cost: Cost) -> scene.Table:
     )
     rows: list[tuple[scene.Cell, ...]] = []
     for kind, number, each, what in cost.state.by_kind_rows:
-        rows.append((_kind(kind), what, count(number), size(each), size(each * number)))
+        rows.append((kind_name(kind), what, count(number), size(each), size(each * number)))
     rows.append(("all", "", "", "", size(cost.state.total_bytes)))
     caption = f"Bytes that one sequence keeps between tokens, at {count(cost.state.context_length)} tokens of context."
     return scene.Table(columns, tuple(rows), caption)
 
 
-def formulas(cost: Cost) -> Iterable[scene.Part]:
-    """Every formula with its letters' values put in, its result and its source."""
-    yield scene.Details("FLOPs: every formula", (_flop_formulas(cost),))
-    yield scene.Details("activations: every formula", (_activation_formulas(cost),))
-
-
 # ------------------------------------------------------------------------------------------------------
-
-
-def _kind(kind: str) -> str:
-    return _KINDS.get(kind, "multi-token prediction" if kind == "mtp" else kind)
-
-
-def _by_kind(parts: Iterable[PartFlops], backward: bool = False) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for part in parts:
-        kind = part.kind if part.depth is None else "mtp"
-        found[kind] = found.get(kind, 0) + part.forward + (part.backward if backward else 0)
-    return found
 
 
 def _conventions(cost: Cost) -> str:
@@ -247,36 +229,3 @@ def _memory_note(cost: Cost) -> str:
         "parallelism. In flight: micro-batches whose activations a 1F1B schedule holds at once, of each stage. Left out: "
         "buffers of communication, the allocator's waste, CUDA itself."
     )
-
-
-def _flop_formulas(cost: Cost) -> scene.Table:
-    columns = (
-        scene.Column("kind"),
-        scene.Column("term"),
-        scene.Column("formula", code=True),
-        scene.Column("forward", "right"),
-        scene.Column("source"),
-    )
-    rows: dict[tuple[str, str], tuple[scene.Cell, ...]] = {}
-    for part in cost.flops.parts:
-        for term in part.terms:
-            row = (_KINDS.get(part.kind, part.kind), term.name, term.formula, operations(term.forward), term.source)
-            rows.setdefault((part.kind, term.name), row)
-    return scene.Table(columns, tuple(rows.values()), "FLOPs a token of one layer of each kind.")
-
-
-def _activation_formulas(cost: Cost) -> scene.Table:
-    columns = (
-        scene.Column("piece"),
-        scene.Column("what is kept"),
-        scene.Column("formula", code=True),
-        scene.Column("bytes", "right"),
-        scene.Column("source"),
-    )
-    rows: dict[tuple[str, str], tuple[scene.Cell, ...]] = {}
-    for piece in cost.activations.pieces:
-        name = piece.symbols or piece.what
-        for term in piece.terms:
-            rows.setdefault((name, term.name), (name, term.name, term.formula, size(term.bytes), term.source))
-    caption = "Bytes that one micro-batch keeps in one block of each sort, and around the blocks."
-    return scene.Table(columns, tuple(rows.values()), caption)
