@@ -23,7 +23,7 @@ from workbench.arch.weights import (
     mtp_weights,
     output_weights,
 )
-from workbench.errors import WorkbenchError
+from workbench.errors import check_choice
 from workbench.pattern.blocks import Block, SubLayer
 from workbench.pattern.model import Pattern
 
@@ -89,8 +89,7 @@ class Architecture:
     view: ClassVar[Callable[[Architecture], dict[str, str]] | None] = None
 
     def __init__(self, pattern: Pattern | str, sizes: ModelSizes | None = None, *, dtype: str = "bf16") -> None:
-        if dtype not in DTYPES:
-            raise WorkbenchError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+        check_choice("dtype", dtype, DTYPES)
         self.pattern, self.sizes, self.dtype = Pattern(pattern), sizes or ModelSizes(), dtype
         check_needs(self.pattern, self.sizes)
         self.sizes.vocabulary  # noqa: B018  (raises where it is not known)
@@ -162,8 +161,7 @@ class Architecture:
 
     def built_and_canonical(self, backend: str = "te") -> Iterator[tuple[Tensor, Tensor]]:
         """(entry of a built model, the same in the canonical layout), in the order of `canonical`."""
-        if backend not in BACKENDS:
-            raise WorkbenchError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
+        check_choice("backend", backend, BACKENDS)
         for part in self.parts:
             for weight in _each(part.rows):
                 canonical = self.tensor(f"{part.prefix}{weight.name}", weight)

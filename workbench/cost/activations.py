@@ -33,7 +33,7 @@ from workbench.cost.activation_outside import (
 from workbench.cost.activation_rest import LOCAL_ROWS
 from workbench.cost.activation_saved import Divided, Rows, Saved
 from workbench.cost.activation_te import TE_ROWS
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, check_choice, check_whole
 from workbench.pattern.blocks import Block
 
 IMPLEMENTATIONS: dict[str, dict[str, Rows]] = {"te": TE_ROWS, "local": LOCAL_ROWS}
@@ -175,9 +175,9 @@ def activation_bytes(
     sequence parallelism the rest of the residual path (Korthikanti et al., section 4.2). Raises `WorkbenchError`, which
     names the argument.
     """
-    _check_count("sequence_length", sequence_length)
-    _check_count("micro_batch", micro_batch)
-    _check_count("tensor_parallel", tensor_parallel)
+    check_whole("sequence_length", sequence_length)
+    check_whole("micro_batch", micro_batch)
+    check_whole("tensor_parallel", tensor_parallel)
     counting = _Counting(
         architecture, sequence_length, micro_batch, implementation, _tables(implementation), Recompute.of(recompute),
         tensor_parallel, sequence_parallel,
@@ -274,11 +274,5 @@ class _Counting:
 
 
 def _tables(implementation: str) -> dict[str, Rows]:
-    if implementation not in IMPLEMENTATIONS:
-        raise WorkbenchError(f"implementation must be one of {', '.join(IMPLEMENTATIONS)}, not {implementation!r}")
+    check_choice("implementation", implementation, IMPLEMENTATIONS)
     return IMPLEMENTATIONS[implementation]
-
-
-def _check_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise WorkbenchError(f"{name} must be a whole number of at least 1, not {value!r}")

@@ -14,7 +14,7 @@ from itertools import accumulate
 from math import isfinite, lcm
 from typing import Any, ClassVar
 
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, check_whole
 from workbench.pattern.model import Pattern
 
 
@@ -48,8 +48,7 @@ class Balance:
 
         Source: Narayanan et al., arXiv 2104.04473, section 2.2.
         """
-        if micro_batches < 1:
-            raise WorkbenchError(f"micro_batches must be at least 1, not {micro_batches}")
+        check_whole("micro_batches", micro_batches)
         return self.efficiency * micro_batches / (micro_batches + len(self.stage_costs) - 1)
 
     def to_json(self) -> dict[str, Any]:
@@ -77,8 +76,7 @@ def balance(
     ignored. A stage may come out empty where that is quickest. Raises `WorkbenchError`.
     """
     pattern = Pattern(pattern)
-    if isinstance(stages, bool) or not isinstance(stages, int) or stages < 1:
-        raise WorkbenchError(f"stages must be a whole number of at least 1, not {stages!r}")
+    check_whole("stages", stages)
     if len(costs) != len(pattern.blocks):
         raise WorkbenchError(f"{len(costs)} costs for {len(pattern.blocks)} blocks of {pattern}")
     if not all(isfinite(cost) and cost >= 0 for cost in (*costs, first, last)):

@@ -19,7 +19,7 @@ from workbench.cost.flop_terms import FORMS, Terms, terms_of
 from workbench.cost.formulas import float_or_int
 from workbench.cost.kinds import sums_by_kind
 from workbench.cost.letters import LOCAL_CHUNKS, MODEL_CHUNKS
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, check_choice, check_whole
 from workbench.pattern.symbols import SYMBOLS
 
 SCANS = ("chunked", "recurrent")
@@ -95,7 +95,7 @@ class Flops:
         (upstream's dynamic engine with `cache_mla_latents`), or with `latent_cache=False` on cached keys and values of every
         head (its static engine); sparse attention, which upstream cannot generate with, always in absorbed form.
         """
-        _check_length("context_length", context_length)
+        check_whole("context_length", context_length, unit="token")
         letters = decode_letters(self.architecture.sizes, context_length=context_length)
         letters_by_symbol = dict.fromkeys(SYMBOLS, letters)
         parts = (part for part in executed_parts(self.architecture) if part.depth is None)
@@ -177,14 +177,10 @@ def flops(
 
     Raises `WorkbenchError` that names the argument.
     """
-    _check_length("sequence_length", sequence_length)
-    for name, value, allowed in (
-        ("scan", scan, SCANS),
-        ("executed", executed, EXECUTED),
-        ("recompute", recompute, RECOMPUTE),
-    ):
-        if value not in allowed:
-            raise WorkbenchError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+    check_whole("sequence_length", sequence_length, unit="token")
+    check_choice("scan", scan, SCANS)
+    check_choice("executed", executed, EXECUTED)
+    check_choice("recompute", recompute, RECOMPUTE)
     local = executed == "local"
     if local and (causal or scan != "chunked"):
         wrong = "causal=True" if causal else f"scan={scan!r}"
@@ -193,7 +189,7 @@ def flops(
     chunks = dict(LOCAL_CHUNKS if local else MODEL_CHUNKS)
     for symbol, name, chunk in (("M", "mamba_chunk", mamba_chunk), ("G", "delta_chunk", delta_chunk)):
         if chunk is not None:
-            _check_length(name, chunk)
+            check_whole(name, chunk, unit="token")
             chunks[symbol] = chunk
     form = "local" if local else scan
     letters_by_symbol = {
@@ -236,9 +232,8 @@ def flops_at_lengths(architecture: Architecture, lengths: Iterable[int], **optio
 
 def flop_terms(symbol: str, form: str = "chunked") -> Terms:
     """The formulas of a layer of kind `symbol` in one of `workbench.cost.flop_terms.FORMS`; unknown names raise."""
-    for name, value, allowed in (("symbol", symbol, tuple(SYMBOLS)), ("form", form, FORMS)):
-        if value not in allowed:
-            raise WorkbenchError(f"{name} must be one of {' '.join(allowed)}, not {value!r}")
+    check_choice("symbol", symbol, SYMBOLS)
+    check_choice("form", form, FORMS)
     return terms_of(symbol, form)
 
 
@@ -250,8 +245,3 @@ def _times_again(part: PartFlops) -> int:
     if part.kind in _KEPT:
         return 0
     return 2 if part.depth is not None and part.block is not None else 1
-
-
-def _check_length(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise WorkbenchError(f"{name} must be a whole number of at least 1 token, not {value!r}")

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from workbench.arch.architecture import ELEMENT_BYTES, Architecture, Part
 from workbench.arch.needs import symbols_in
 from workbench.arch.weights import Weight
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, check_whole
 from workbench.pattern.blocks import Segment
 
 OPTIMIZER_BYTES = {"bf16": 12, "fp32": 8}
@@ -47,11 +47,8 @@ class Parallel:
 
     def __post_init__(self) -> None:
         for name in ("tensor", "pipeline", "expert", "data", "expert_tensor"):
-            value = getattr(self, name)
-            if name == "expert_tensor" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise WorkbenchError(f"{name} parallel size must be a whole number of at least 1, not {value!r}")
+            if name != "expert_tensor" or self.expert_tensor is not None:
+                check_whole(f"{name} parallel size", getattr(self, name))
         if self.tensor * self.data % (self.expert * self.experts_tensor):
             raise WorkbenchError(
                 f"tensor {self.tensor} × data {self.data} ranks are not a multiple of expert {self.expert} × expert tensor "

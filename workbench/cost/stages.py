@@ -6,7 +6,7 @@ from workbench.arch.architecture import Architecture
 from workbench.cost.balance import Balance, balance, stage_balance
 from workbench.cost.flops import flops
 from workbench.cost.parameters import parameters
-from workbench.errors import WorkbenchError
+from workbench.errors import check_choice
 
 BY = ("flops", "parameters")
 
@@ -48,12 +48,11 @@ def staged(architecture: Architecture, pipeline: int) -> Architecture:
 
 def _costs(architecture: Architecture, by: str, sequence_length: int) -> tuple[list[float], float, float]:
     """The cost of every block, of what stands before them, and of what stands behind them."""
+    check_choice("by", by, BY)
     if by == "parameters":
         counts = parameters(architecture)
         blocks: list[float] = list(counts.by_block)
         return blocks, counts.embedding, counts.total - counts.embedding - sum(counts.by_block)
-    if by != "flops":
-        raise WorkbenchError(f"by must be one of {', '.join(BY)}, not {by!r}")
     counted = flops(architecture, sequence_length=sequence_length)
     costs: list[float] = [0] * len(architecture.pattern.blocks)
     last: float = 0

@@ -13,7 +13,7 @@ from typing import Any
 from workbench.arch.architecture import DTYPES, ELEMENT_BYTES, Architecture
 from workbench.cost.formulas import Formula
 from workbench.cost.letters import letters_of
-from workbench.errors import WorkbenchError
+from workbench.errors import check_choice, check_whole
 
 _MIXER = "megatron/core/ssm/mamba_mixer.py"
 _CONTEXT = "megatron/core/inference/contexts/dynamic_context.py"
@@ -124,10 +124,9 @@ def inference_state(
 
     Raises `WorkbenchError` that names the argument.
     """
-    if isinstance(context_length, bool) or not isinstance(context_length, int) or context_length < 0:
-        raise WorkbenchError(f"context_length must be a whole number of at least 0 tokens, not {context_length!r}")
-    if ssm_dtype is not None and ssm_dtype not in DTYPES:
-        raise WorkbenchError(f"ssm_dtype must be one of {', '.join(DTYPES)}, not {ssm_dtype!r}")
+    check_whole("context_length", context_length, least=0, unit="tokens")
+    if ssm_dtype is not None:
+        check_choice("ssm_dtype", ssm_dtype, DTYPES)
     letters = letters_of(architecture.sizes) | {
         "s": context_length,
         "w": ELEMENT_BYTES[architecture.dtype],

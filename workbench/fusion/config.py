@@ -1,4 +1,8 @@
-"""`ModelSizes` → megatron's `TransformerConfig`, and what a pattern and a backend ask of a config somebody else made."""
+"""`ModelSizes` → megatron's `TransformerConfig`, and what a pattern and a backend ask of a config somebody else made.
+
+Sizes that are a config field by another name are in the tables of `workbench.arch.megatron.sizes`, which the way back
+(`workbench.fusion.sizes_of`) reads too; here is what takes a rule.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,18 @@ from megatron.core.activations import squared_relu
 from megatron.core.transformer.transformer_config import MLATransformerConfig, TransformerConfig
 from torch.nn import functional as F
 
+from workbench.arch.megatron_sizes import EXPERTS, GDN, INDEXER, LATENT, MAMBA, WHOLE, fields_of_sizes
 from workbench.arch.needs import check_needs, symbols_in
 from workbench.arch.sizes import ModelSizes
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, check_choice
 from workbench.fusion import runtime
 from workbench.fusion.noise import hushed
 from workbench.pattern.model import Pattern
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
-_ACTIVATIONS: dict[str, Any] = {
+# Our name → megatron's function; the gated ones multiply it with a second projection (`ModelSizes.gated`).
+ACTIVATIONS: dict[str, Any] = {
     "swiglu": F.silu,
     "silu": F.silu,
     "geglu": F.gelu,
@@ -54,8 +60,7 @@ def transformer_config(
     `dtype` is "fp32" or "bf16". The parallel sizes are those of the running runtime. Raises `WorkbenchError` when the
     pattern has a layer kind whose sizes are `None`.
     """
-    if dtype not in DTYPES:
-        raise WorkbenchError(f"dtype must be one of {', '.join(sorted(DTYPES))}, not {dtype!r}")
+    check_choice("dtype", dtype, sorted(DTYPES))
     found = symbols_in(pattern)
     check_needs(pattern, sizes)
     latent = bool(found & {"+", "D"})
@@ -89,20 +94,13 @@ def _check_rotation(found: set[str], sizes: ModelSizes, latent: bool) -> None:
 
 def _common(pattern: Pattern, sizes: ModelSizes, dtype: str, backend: str) -> dict[str, Any]:
     return {
+        **fields_of_sizes(WHOLE, sizes),
         "num_layers": len(pattern.sublayers),
         "mtp_num_layers": pattern.mtp.depths if pattern.mtp else None,
         "mtp_use_repeated_layer": sizes.mtp_use_repeated_layer and pattern.mtp is not None,
         "is_hybrid_model": True,
-        "hidden_size": sizes.hidden_size,
-        "ffn_hidden_size": sizes.ffn_hidden_size,
-        "normalization": sizes.normalization,
-        "layernorm_epsilon": sizes.norm_epsilon,
-        "add_bias_linear": sizes.linear_bias,
-        "init_method_std": sizes.initializer_std,
-        "activation_func": _ACTIVATIONS[sizes.activation or "gelu"],
+        "activation_func": ACTIVATIONS[sizes.activation or "gelu"],
         "gated_linear_unit": sizes.gated,
-        "hidden_dropout": sizes.hidden_dropout,
-        "attention_dropout": sizes.attention_dropout,
         "params_dtype": DTYPES[dtype],
         "pipeline_dtype": DTYPES[dtype],
         "bf16": dtype == "bf16",
@@ -138,31 +136,15 @@ def _mixers(sizes: ModelSizes, latent: bool) -> dict[str, Any]:
         "num_attention_heads": heads or 1,
         "num_query_groups": heads if latent else (sizes.num_query_groups or heads or 1),
         "kv_channels": sizes.attention_head_dim or sizes.hidden_size,
-        "qk_layernorm": sizes.qk_layernorm,
-        "add_qkv_bias": sizes.qkv_bias,
-        "attention_output_gate": sizes.attention_output_gate,
         "softmax_type": "learnable" if sizes.attention_sinks else "vanilla",
-        "mamba_state_dim": sizes.mamba_state_dim,
-        "mamba_head_dim": sizes.mamba_head_dim,
-        "mamba_num_heads": sizes.mamba_num_heads,
-        "mamba_num_groups": sizes.mamba_num_groups,
-        "linear_num_key_heads": sizes.gdn_num_key_heads,
-        "linear_num_value_heads": sizes.gdn_num_value_heads,
-        "linear_key_head_dim": sizes.gdn_key_head_dim,
-        "linear_value_head_dim": sizes.gdn_value_head_dim,
-        "linear_conv_kernel_dim": sizes.gdn_conv_kernel,
     }
-    return {name: value for name, value in values.items() if value is not None}
+    recurrent = fields_of_sizes(MAMBA | GDN, sizes)
+    return values | {name: value for name, value in recurrent.items() if value is not None}
 
 
 def _experts(sizes: ModelSizes) -> dict[str, Any]:
     values = {
-        "num_moe_experts": sizes.moe_experts,
-        "moe_router_topk": sizes.moe_topk,
-        "moe_ffn_hidden_size": sizes.moe_ffn,
-        "moe_shared_expert_intermediate_size": sizes.moe_shared_ffn,
-        "moe_shared_expert_gate": sizes.shared_expert_gate,
-        "moe_latent_size": sizes.moe_latent_size,
+        **fields_of_sizes(EXPERTS, sizes),
         "moe_grouped_gemm": False,
         "moe_token_dispatcher_type": "allgather",
         "moe_router_dtype": "fp32",
@@ -170,7 +152,6 @@ def _experts(sizes: ModelSizes) -> dict[str, Any]:
         "moe_router_pre_softmax": sizes.moe_topk == 1 and not sizes.moe_router_bias,
         # A bias that balances the load takes the place of the auxiliary loss, with sigmoid scores (DeepSeek-V3), unless a
         # loss is asked for as well.
-        "moe_router_enable_expert_bias": sizes.moe_router_bias,
         "moe_router_score_function": "sigmoid" if sizes.moe_router_bias else "softmax",
         "moe_router_load_balancing_type": "aux_loss" if sizes.aux_loss_coeff or not sizes.moe_router_bias else "none",
         "moe_aux_loss_coeff": sizes.aux_loss_coeff,
@@ -181,22 +162,14 @@ def _experts(sizes: ModelSizes) -> dict[str, Any]:
 def _latent_attention(sizes: ModelSizes, *, sparse: bool) -> dict[str, Any]:
     values: dict[str, Any] = {
         "multi_latent_attention": True,
-        "q_lora_rank": sizes.q_lora_rank,
-        "kv_lora_rank": sizes.kv_lora_rank,
-        "qk_head_dim": sizes.qk_nope_head_dim,
-        "qk_pos_emb_head_dim": sizes.qk_rope_head_dim,
-        "v_head_dim": sizes.v_head_dim,
-        "mla_down_proj_fusion": sizes.mla_down_proj_fusion,
+        **fields_of_sizes(LATENT, sizes),
         "rope_type": "rope",
         "rotary_base": sizes.rotary_base,
     }
     if sparse:
         values |= {
             "experimental_attention_variant": "dsa",
-            "dsa_indexer_n_heads": sizes.dsa_index_heads,
-            "dsa_indexer_head_dim": sizes.dsa_index_head_dim,
-            "dsa_indexer_topk": sizes.dsa_index_topk,
-            "dsa_indexer_loss_coeff": sizes.dsa_index_loss_coeff,
+            **fields_of_sizes(INDEXER, sizes),
             # The Hadamard rotation and the fused kernels are CUDA extensions.
             "dsa_indexer_rotate_activation": False,
             "dsa_kernel_backend": "none",

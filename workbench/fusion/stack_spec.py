@@ -19,7 +19,7 @@ from megatron.core.transformer.multi_token_prediction import MultiTokenPredictio
 from megatron.core.transformer.spec_utils import ModuleSpec, get_module
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, check_choice
 from workbench.fusion.adapters import LocalNorm
 from workbench.fusion.fused_spec import SpecError
 from workbench.fusion.local_spec import local_stack_spec
@@ -34,8 +34,7 @@ def choose_backend(asked: str = "auto") -> str:
 
     Raises `WorkbenchError` for an unknown name, and for "te" where it cannot run.
     """
-    if asked not in BACKENDS:
-        raise WorkbenchError(f"backend must be one of {', '.join(BACKENDS)}, not {asked!r}")
+    check_choice("backend", asked, BACKENDS)
     can_te = has_cuda() and find_spec("transformer_engine") is not None
     if asked == "te" and not can_te:
         missing = "a CUDA device" if not has_cuda() else "transformer-engine (pip install 'hybrid-workbench[gpu]')"
