@@ -14,7 +14,7 @@ from workbench.arch.megatron_fields import caveats_of
 from workbench.arch.sizes import ModelSizes
 from workbench.errors import WorkbenchError
 
-# Size → the config field that holds the same value.
+# Size → the config field that holds the same value, read in both directions.
 WHOLE = {
     "hidden_size": "hidden_size", "ffn_hidden_size": "ffn_hidden_size", "normalization": "normalization",
     "norm_epsilon": "layernorm_epsilon", "linear_bias": "add_bias_linear", "initializer_std": "init_method_std",
@@ -117,6 +117,11 @@ def sizes_of_fields(
             f"{called('embedding_init_method_std')}={std!r}: the embedding's initial weights have their own width"
         )
     return ConvertedConfig(ModelSizes(**values), (*caveats_of(config, called), *caveats))
+
+
+def fields_of_sizes(table: Mapping[str, str], sizes: ModelSizes) -> dict[str, Any]:
+    """The config fields of one of the tables above, with the values of the sizes."""
+    return {field: getattr(sizes, size) for size, field in table.items()}
 
 
 def _same(table: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from workbench.errors import WorkbenchError
 
 ACTIVATIONS = ("swiglu", "geglu", "gelu", "squared_relu", "silu", "relu")
 NORMALIZATIONS = ("RMSNorm", "LayerNorm")
-_GATED = {"swiglu", "geglu"}
+GATED = {"swiglu", "geglu"}
 # A preset may say that it is the value of a framework, as in "gelu (Megatron default)".
 _REMARK = re.compile(r" \([^)]*default\)$")
 _POSITION = re.compile(r"(m?rope)(?: (\d{1,3})%)?( \(yarn\)|/yarn)?")
@@ -156,7 +156,7 @@ class ModelSizes:
     @property
     def gated(self) -> bool:
         """True when the MLP multiplies two projections (SwiGLU, GeGLU), which doubles its first weight."""
-        return self.activation in _GATED
+        return self.activation in GATED
 
     @property
     def attention_head_dim(self) -> int | None:

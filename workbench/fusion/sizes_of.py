@@ -10,15 +10,15 @@ from functools import partial
 from typing import Any
 
 import torch
-from megatron.core.activations import fast_gelu, quick_gelu, squared_relu
+from megatron.core.activations import fast_gelu, quick_gelu
 from megatron.core.fusions.fused_bias_geglu import quick_gelu as fused_quick_gelu
 from megatron.core.transformer.transformer_config import TransformerConfig
-from torch.nn import functional as F
 
 from workbench.arch.architecture import Architecture
 from workbench.arch.megatron_sizes import ConvertedConfig, sizes_of_fields
+from workbench.arch.sizes import GATED
 from workbench.errors import WorkbenchError
-from workbench.fusion.config import DTYPES
+from workbench.fusion.config import ACTIVATIONS, DTYPES
 from workbench.fusion.model import unwrapped
 
 # What `HybridModel` takes beside a config and decides sizes.
@@ -31,20 +31,10 @@ MODEL_ARGUMENTS = (
     "rotary_base",
 )
 
-# (function, gated) → ours; and functions that are not, by the name to say.
-_ACTIVATIONS: dict[tuple[Any, bool], str] = {
-    (F.silu, True): "swiglu",
-    (F.silu, False): "silu",
-    (F.gelu, True): "geglu",
-    (F.gelu, False): "gelu",
-    (squared_relu, False): "squared_relu",
-    (F.relu, False): "relu",
-}
+# (function, gated) → ours; and what to call a function where it is not ours, or not with that gating.
+_ACTIVATIONS = {(function, name in GATED): name for name, function in ACTIVATIONS.items()}
 _NAMES: dict[Any, str] = {
-    F.silu: "silu",
-    F.gelu: "gelu",
-    F.relu: "relu",
-    squared_relu: "squared_relu",
+    **{function: name for (function, gated), name in _ACTIVATIONS.items() if not gated},
     quick_gelu: "quick_gelu, the sigmoid approximation",
     fused_quick_gelu: "quick_gelu, the sigmoid approximation",
     fast_gelu: "fast_gelu, the tanh approximation",
