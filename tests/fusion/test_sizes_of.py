@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from tests.contracts.architectures import MEDIUM, ODD, OPTIONS, TINY, random_cases
 from workbench.arch.architecture import Architecture
-from workbench.arch.megatron_fields import CAVEATS, HARMLESS
-from workbench.arch.megatron_sizes import CONVERTED
+from workbench.arch.megatron.fields import CAVEATS, HARMLESS
+from workbench.arch.megatron.sizes import CONVERTED
 from workbench.arch.sizes import ModelSizes
 from workbench.arch.used import plain_sizes
 from workbench.errors import WorkbenchError

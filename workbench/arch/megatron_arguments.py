@@ -1,7 +1,7 @@
 """Megatron-LM command-line arguments ↔ a pattern and sizes. Pure: text in, text out, nothing is run.
 
 A missing flag means Megatron's default, which is often not ours: LayerNorm, biases, GELU, tied embeddings, learned
-positions, dropout of 0.1. Which flag holds which field is the table of `megatron_flags`.
+positions, dropout of 0.1. Which flag holds which field is the table of `megatron.flags`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.arch.megatron_flags import flag_of
-from workbench.arch.megatron_options import Options, read_options
-from workbench.arch.megatron_sizes import EXPERTS, GDN, INDEXER, LATENT, MAMBA, WHOLE, sizes_of_fields
+from workbench.arch.megatron.flags import flag_of
+from workbench.arch.megatron.options import Options, read_options
+from workbench.arch.megatron.sizes import EXPERTS, GDN, INDEXER, LATENT, MAMBA, WHOLE, sizes_of_fields
 from workbench.arch.needs import NEEDS, check_needs, symbols_in
 from workbench.arch.sizes import ModelSizes
 from workbench.arch.used import used_sizes
@@ -43,7 +43,7 @@ def from_arguments(arguments: Sequence[str] | str) -> ConvertedArguments:
     Sizes of layer kinds that the pattern does not have are "not there". Flags about running (`--lr`, parallel sizes) are
     passed over, but for the tensor-parallel size, for which the vocabulary is padded. In a script, flags before the
     launched `.py` are the launcher's, and variables count where the text sets them once. Raises `PatternError`, or
-    `WorkbenchError` when the pattern or a size is missing, and as `megatron_options.read_options` says.
+    `WorkbenchError` when the pattern or a size is missing, and as `megatron.options.read_options` says.
     """
     options = read_options(arguments)
     values = dict(options.values)

@@ -13,7 +13,7 @@ from megatron.core.activations import squared_relu
 from megatron.core.transformer.transformer_config import MLATransformerConfig, TransformerConfig
 from torch.nn import functional as F
 
-from workbench.arch.megatron_sizes import EXPERTS, GDN, INDEXER, LATENT, MAMBA, WHOLE, fields_of_sizes
+from workbench.arch.megatron.sizes import EXPERTS, GDN, INDEXER, LATENT, MAMBA, WHOLE, fields_of_sizes
 from workbench.arch.needs import check_needs, symbols_in
 from workbench.arch.sizes import ModelSizes
 from workbench.errors import WorkbenchError, check_choice

@@ -15,7 +15,7 @@ from megatron.core.fusions.fused_bias_geglu import quick_gelu as fused_quick_gel
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from workbench.arch.architecture import Architecture
-from workbench.arch.megatron_sizes import ConvertedConfig, sizes_of_fields
+from workbench.arch.megatron.sizes import ConvertedConfig, sizes_of_fields
 from workbench.arch.sizes import GATED
 from workbench.errors import WorkbenchError
 from workbench.fusion.config import ACTIVATIONS, DTYPES

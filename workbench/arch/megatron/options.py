@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.arch.megatron_flags import CAVEAT_FLAGS, MODEL_FLAGS, OTHER_CAVEATS, Flag
-from workbench.arch.megatron_run_flags import ONE_VALUE, SEVERAL_VALUES, SWITCHES
-from workbench.arch.shell_words import Word, commands_of
+from workbench.arch.megatron.flags import CAVEAT_FLAGS, MODEL_FLAGS, OTHER_CAVEATS, Flag
+from workbench.arch.megatron.run_flags import ONE_VALUE, SEVERAL_VALUES, SWITCHES
+from workbench.arch.megatron.shell_words import Word, commands_of
 from workbench.errors import WorkbenchError
 
 PATTERN_FLAGS = ("--hybrid-layer-pattern", "--hybrid-override-pattern")

@@ -2,7 +2,7 @@
 
 Most flags are made from the fields of `TransformerConfig`, `_` written as `-`. Source: the parser of
 `megatron/training/arguments.py` as released with megatron-core 0.19.2, with which
-`tests/contracts/test_megatron_flags.py` compares every row. Flags about running are in `megatron_run_flags`.
+`tests/contracts/test_megatron_flags.py` compares every row. Flags about running are in `run_flags`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from workbench.arch.megatron_fields import CAVEATS, Caveat
+from workbench.arch.megatron.fields import CAVEATS, Caveat
 
 Kind = Literal["whole", "number", "text", "on", "off", "texts", "numbers"]
 

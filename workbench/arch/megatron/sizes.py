@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.arch.megatron_fields import caveats_of
+from workbench.arch.megatron.fields import caveats_of
 from workbench.arch.sizes import ModelSizes
 from workbench.errors import WorkbenchError
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.arch.shell_words import commands_of
+from workbench.arch.megatron.shell_words import commands_of
 from workbench.errors import WorkbenchError
 
 
