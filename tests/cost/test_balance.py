@@ -98,7 +98,10 @@ def test_efficiency_with_and_without_the_bubble():
         (lambda: balance("M[*-]", 2, [1, 1, 1]), "3 costs for 2 blocks of M[*-]"),
         (lambda: balance("MM", 2, [1, -1]), "costs must be finite numbers of at least 0"),
         (lambda: balance("MM", 2, [1, float("nan")]), "costs must be finite numbers of at least 0"),
-        (lambda: Balance(Pattern("M"), (1,)).bubble_efficiency(0), "micro_batches must be a whole number of at least 1, not 0"),
+        (
+            lambda: Balance(Pattern("M"), (1,)).bubble_efficiency(0),
+            "micro_batches must be a whole number of at least 1, not 0",
+        ),
     ],
 )
 def test_bad_arguments(call, said):

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from workbench.cli.output import deliver, json_text, terminal_width
+from workbench.cli.output import check_output, deliver, deliver_page, json_text
 from workbench.cli.targets import target
 
 
 def run_balance(args: argparse.Namespace) -> int:
     """Print or write the placement; the stages that the pattern has are shown beside it."""
-    if args.output not in (None, "-"):
-        from workbench.render.files import check_target
-
-        check_target(args.output, args.force)
+    check_output(args)
     found = target(args, "balance")
     from workbench.cost.stages import best_stages, present_stages
     from workbench.views.balance import document, to_json
@@ -23,9 +20,5 @@ def run_balance(args: argparse.Namespace) -> int:
     if args.json:
         deliver(json_text(to_json(best, args.by, before)), args.output, args.force)
         return 0
-    from workbench.render import html, text
-
-    page = document(best, args.by, before, found.title)
-    as_html = args.html or (args.output or "").lower().endswith((".html", ".htm"))
-    deliver(html.render(page) if as_html else text.render(page, terminal_width()), args.output, args.force)
+    deliver_page(args, document(best, args.by, before, found.title))
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from workbench.cli.output import deliver, json_text, terminal_width
+from workbench.cli.output import check_output, deliver, deliver_page, json_text
 from workbench.cli.patterns import only
 from workbench.pattern.explain import explain
 from workbench.pattern.model import Pattern
@@ -13,21 +13,15 @@ REWRITE_SCHEMA = "workbench.rewrite/1"
 
 
 def run_explain(args: argparse.Namespace) -> int:
-    """Print or write a pattern's page in the form that was asked for; a FILE.html is HTML unless told otherwise."""
+    """Print or write a pattern's page."""
     pattern = Pattern(only(args.patterns, "explain"))
-    if args.output not in (None, "-"):
-        from workbench.render.files import check_target
-
-        check_target(args.output, args.force)
+    check_output(args)
     if args.json:
         deliver(json_text(explain(pattern)), args.output, args.force)
         return 0
-    from workbench.render import html, text
     from workbench.views.pattern import document
 
-    page = document(pattern)
-    as_html = args.html or (args.output or "").lower().endswith((".html", ".htm"))
-    deliver(html.render(page) if as_html else text.render(page, terminal_width()), args.output, args.force)
+    deliver_page(args, document(pattern))
     return 0
 
 

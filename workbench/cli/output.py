@@ -1,14 +1,18 @@
-"""What commands hand out: JSON texts, and a text that goes to a file or to the terminal."""
+"""What commands hand out: JSON texts and pages, to a file or to the terminal."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import shutil
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from workbench.render.scene import Document
 
 ERROR_SCHEMA = "workbench.error/1"
 
@@ -38,6 +42,27 @@ def deliver(text: str, path: str | None, force: bool) -> None:
 
     written = write_text_atomically(str(path), text if text.endswith("\n") else text + "\n", force)
     print(f"wrote {written}", file=sys.stderr)
+
+
+def check_output(args: argparse.Namespace) -> None:
+    """Refuse a file that cannot be written before anything is computed for it."""
+    if args.output not in (None, "-"):
+        from workbench.render.files import check_target
+
+        check_target(args.output, args.force)
+
+
+def deliver_page(args: argparse.Namespace, page: Document, *, unfold: bool = False) -> None:
+    """Hand out a page in the form that was asked for; a FILE.html is HTML unless told otherwise.
+
+    `unfold` shows in text what a reader of HTML would open.
+    """
+    from workbench.render import html, text
+
+    as_html = args.html or (args.output or "").lower().endswith((".html", ".htm"))
+    deliver(
+        html.render(page) if as_html else text.render(page, terminal_width(), unfold=unfold), args.output, args.force
+    )
 
 
 def _finite(data: Any) -> Any:
