@@ -1,165 +1,132 @@
-"""What the backward pass keeps on the local backend: megatron's local modules with this project's CPU kernels. Pure.
+"""What the backward pass keeps on the local backend, for every layer kind: recurrent and channel mixers here. Pure.
 
-One row a tensor (or a few of one shape), its bytes as a formula, in the order in which a forward saves them. A tensor that
-several operations keep is counted once; where a part of a larger tensor is kept, all of it stays in memory and is
-counted. `tests/contracts/test_activation_memory.py` compares every kind with the tensors that autograd saves.
+The attentions are in `workbench.cost.activation_local_attention`; the conventions are those of
+`workbench.cost.activation_local_shared`.
 """
 
 from __future__ import annotations
 
-from workbench.cost.activation_saved import Divided, Rows, Saved, saved
+from workbench.cost.activation_local_attention import ATTENTION_ROWS
+from workbench.cost.activation_local_shared import BDA_DROPOUT, EMPTY_SLOT, LINEAR, block_norm, norm
+from workbench.cost.activation_saved import Rows, saved
 
-_LINEAR = "megatron/core/tensor_parallel/layers.py:548"
-_NORM = "workbench/fusion/adapters.py, LocalNorm"
-_ROPE = "megatron/core/models/common/embeddings/rope_utils.py:136"
-_ATTENTION = "megatron/core/transformer/dot_product_attention.py:194-239"
-_SOFTMAX = "megatron/core/fusions/fused_softmax.py:318-345"
-_MLP = "megatron/core/transformer/mlp.py:318-344"
-_BDA = "megatron/core/fusions/fused_bias_dropout.py:47"
-_CHECKPOINT = "megatron/core/tensor_parallel/random.py:618"
-_OUTPUTLESS = "megatron/core/tensor_parallel/random.py:704"
-_CORE, _UP, _LN, _MLPS = "core_attn", "mla_up_proj", "layernorm", "mlp"
+_CONV = "workbench/kernels/conv.py"
+_SSD = "workbench/kernels/ssd.py"
+_FACADE = "workbench/kernels/facades.py, mamba_chunk_scan_combined"
+_GROUP_NORM = "workbench/kernels/norm.py, RMSNormGated"
+_L2 = "workbench/kernels/norm.py, l2norm"
+_DELTA = "workbench/kernels/delta.py"
+_GDN = "megatron/core/ssm/gated_delta_net/common.py"
 
+# ------------------------------------------------------------------------------------------ Mamba-2
 
-def norm(what: str, rows: str, width: str, divided: Divided, dropped_by: tuple[str, ...] = ()) -> Rows:
-    """What one norm of `rows` vectors of `width` keeps; its output belongs to whoever reads it."""
-    return (
-        saved(f"input of the {what}", f"nw * {rows} * {width}", _NORM, divided, dropped_by),
-        saved(f"{what}: normed, before its weight", f"rms * 4 * {rows} * {width}", _NORM, divided, dropped_by),
-        saved(f"{what}: statistics", f"(2 - rms) * nw * {rows}", _NORM, divided, dropped_by),
-    )
+_INNER = "mh * md"
+_CONVOLVED = "(mh * md + 2 * mg * n)"
+_X = "4 * b * t * c * mh * md"  # the input of the scan in chunks, fp32
+_SQUARE = "4 * b * t * mh * c * c"  # token by token inside the chunks, every head
+_STATES = "4 * b * t * mh * md * n"
 
-
-def block_norm(what: str) -> Rows:
-    """The norm in front of a mixer, and its output, which the first linear keeps."""
-    return (
-        *norm(what, "s * b", "h", "sp", (_LN,)),
-        saved("input of the first linear", "w * s * b * h", _LINEAR, "sp", (_LN,)),
-        saved(f"input of the {what}, to compute it again", "w * s * b * h", _OUTPUTLESS, "sp", kept_by=(_LN,)),
-    )
-
-
-BDA_DROPOUT = saved("dropout: what it multiplies with", "hd * w * s * b * h", _BDA, "sp")
-# Upstream checkpoints the channel slot of a stand-alone attention layer too, which holds nothing. Where the next norm keeps
-# its input as it is, that tensor is kept already.
-EMPTY_SLOT = saved(
-    "input of the empty MLP slot", "slot * copies * w * s * b * h", "megatron/core/transformer/transformer_layer.py:896",
-    "sp", kept_by=(_MLPS,),
+MAMBA_ROWS: Rows = (
+    *block_norm("norm"),
+    saved("decays of the heads", "8 * mh", "megatron/core/ssm/mamba_mixer.py:742", "tp"),
+    saved("input of the convolution", f"w * b * {_CONVOLVED} * (s + mc - 1)", _CONV, "tp"),
+    saved("output of the convolution", f"w * b * s * {_CONVOLVED}", _CONV, "tp"),
+    saved("step sizes, before and after softplus", "8 * s * b * mh", _FACADE, "tp"),
+    saved("x of the scan", "4 * b * s * (mh * md + (1 - cast) * 2 * mg * n)", _SSD, "tp"),
+    saved("x times its step size", f"(1 + later) * {_X}", _SSD, "tp"),
+    saved("mask inside a chunk", "c * c", _SSD, "none"),
+    saved("decays between the tokens of a chunk", _SQUARE, _SSD, "tp"),
+    saved("B and C", "max(cast, padded, apart) * 8 * b * t * c * mg * n", _SSD, "tp"),
+    saved("scores of the groups", "4 * b * t * mg * c * c", _SSD, "tp"),
+    saved("scores of the heads", _SQUARE, _SSD, "tp"),
+    saved("decays to the start, to the end and over a chunk", "8 * b * t * c * mh + 4 * b * t * mh", _SSD, "tp"),
+    saved("x times its decay to the end", _X, _SSD, "tp"),
+    saved("B and C, one a head", "(1 + later) * again * 4 * b * t * c * mh * n", _SSD, "tp"),
+    saved("states that enter the chunks", f"2 * {_STATES}", _SSD, "tp"),
+    saved("what the states give", _X, _SSD, "tp"),
+    saved("gate", "4 * s * b * (mh * md + (1 - cast) * (mh * md + 2 * mg * n + mh))", _FACADE, "tp"),
+    saved("gate after silu, and what it multiplies", "8 * s * b * mh * md", _FACADE, "tp"),
+    saved("norm of the groups: input, normed, statistics", "8 * s * b * mh * md + 4 * s * b * mg", _GROUP_NORM, "tp"),
+    saved("norm of the groups: weight in fp32", "cast * 4 * mh * md", _GROUP_NORM, "tp"),
+    saved("input of the last linear", "w * s * b * mh * md", LINEAR, "tp"),
+    BDA_DROPOUT,
 )  # fmt: skip
 
+# ---------------------------------------------------------------------------------- gated delta net
 
-def _core(value: str) -> Rows:
-    """`DotProductAttention` beside its queries, keys and values, of which `value` is a head's width."""
-    return (
-        saved("attention scores after softmax", "4 * b * a * s * (s + sink)", _SOFTMAX, "tp", (_CORE,)),
-        saved("attention dropout: what it multiplies with", "ad * w * b * a * s * s", _ATTENTION, "tp", (_CORE,)),
-        saved("attention scores as the product reads them", "max(cast, ad) * w * b * a * s * s", _ATTENTION, "tp", (_CORE,)),
-        saved("kind of mask, to compute again", "4", _CHECKPOINT, "none", kept_by=(_CORE,)),
-        saved("input of the last linear", f"w * s * b * a * {value}", _LINEAR, "tp"),
-    )  # fmt: skip
+_MIXED = "(2 * gk * dk + gv * dv)"
+_TOKENS = "4 * b * gv * t * c"  # a number of every value head and token, fp32
 
-
-def _rope(width: str, times: int = 4, dropped_by: tuple[str, ...] = ()) -> Saved:
-    return saved("cosines and sines", f"{times} * w * s * {width}", _ROPE, "none", dropped_by)
-
-
-_QKV = "w * s * b * (a * (1 + gate) + 2 * g) * d"
-
-_ATTENTION_ROWS: Rows = (
+DELTA_ROWS: Rows = (
     *block_norm("norm"),
-    saved("queries, keys and values in one", f"max(mha, qkn * (1 - copies), 1 - fresh) * {_QKV}", _ATTENTION, "tp", (_CORE,)),
-    saved("queries, keys and values in one", _QKV, _CHECKPOINT, "tp", kept_by=(_CORE,)),
-    saved("input of the query norm", "qkn * (1 - copies) * (1 - sliced) * w * s * b * a * d", _NORM, "tp"),
-    saved("inputs of the query and key norm, in fp32", "qkn * copies * 4 * s * b * (a + g) * d", _NORM, "tp"),
-    saved("queries and keys, normed before their weight", "qkn * rms * 4 * s * b * (a + g) * d", _NORM, "tp"),
-    saved("query and key norm: statistics", "qkn * (2 - rms) * nw * s * b * (a + g)", _NORM, "tp"),
-    _rope("turned"),
-    saved("queries", "fresh * w * b * a * s * d", _ATTENTION, "tp"),
-    saved("keys, one a head", "apiece * w * b * a * s * d", _ATTENTION, "tp", (_CORE,)),
-    saved("keys", "max(turns, qkn) * w * b * g * s * d", _CHECKPOINT, "tp", kept_by=(_CORE,)),
-    saved("values, one a head", "(1 - mha) * w * b * a * s * d", _ATTENTION, "tp", (_CORE,)),
-    *_core("d"),
-    saved("output gate and what it multiplies", "gate * (4 + w) * s * b * a * d", "megatron/core/transformer/attention.py:1628", "tp"),
+    saved("input of the convolution", f"w * b * {_MIXED} * (s + gc - 1)", _CONV, "tp"),
+    saved("output of the convolution", f"w * b * {_MIXED} * s", _CONV, "tp"),
+    saved("queries and keys before their L2 norm, and the norm", "4 * s * b * 2 * gk * (dk + 1)", _L2, "tp"),
+    saved("decays of the heads", "2 * w * gv", f"{_GDN}:444", "tp"),
+    saved("decay before and after softplus", "8 * s * b * gv", f"{_GDN}:444", "tp"),
+    saved("writing strength", "w * s * b * gv", f"{_GDN}:445", "tp"),
+    saved("mask inside a chunk", "c * c", _DELTA, "none"),
+    saved("six squares of token by token inside the chunks", f"6 * {_TOKENS} * c", _DELTA, "tp"),
+    saved("writing strength in chunks", f"max(cast, padded) * {_TOKENS}", _DELTA, "tp"),
+    saved("decays of the tokens", f"4 * {_TOKENS}", _DELTA, "tp"),
+    saved("decays of the chunks", "4 * b * gv * t", _DELTA, "tp"),
+    saved("queries, keys, and keys decayed to the end", f"3 * {_TOKENS} * dk", _DELTA, "tp"),
+    saved("queries and keys that the products copy", f"strided * 4 * {_TOKENS} * dk", _DELTA, "tp"),
+    saved("queries with the decay so far", "later * 4 * b * gv * c * dk * (t - strided * many)", _DELTA, "tp"),
+    saved("values", f"{_TOKENS} * dv", _DELTA, "tp"),
+    saved("solution of the triangular system", f"{_TOKENS} * (dv + dk)", _DELTA, "tp"),
+    saved("values as they are written", f"{_TOKENS} * dv", _DELTA, "tp"),
+    saved("states that enter the chunks", "4 * b * gv * t * dk * dv", _DELTA, "tp"),
+    *norm("output norm", "s * b * gv", "dv", "tp"),
+    saved("what fills up that norm's input", "single * (1 - many) * (1 - cast) * 4 * (t * c - s) * dv", _DELTA, "tp"),
+    saved("gate before and after silu, and what it multiplies", "(8 + w) * s * b * gv * dv", f"{_GDN}:377", "tp"),
+    saved("input of the last linear", "w * s * b * gv * dv", LINEAR, "tp"),
     BDA_DROPOUT,
     EMPTY_SLOT,
 )  # fmt: skip
 
-# ------------------------------------------------------------------------------- latent and sparse attention
+# ------------------------------------------------------------------------------------ channel mixers
 
-_ONE = "s * b * (kr + rope)"  # elements of the one key that all heads share
+_MLP = "megatron/core/transformer/mlp.py:318-344"
+_ROUTER = "megatron/core/transformer/moe/moe_utils.py:816-870"
+_AUX = "megatron/core/transformer/moe/moe_utils.py:936-946, 140"
+_DISPATCH = "megatron/core/transformer/moe/moe_utils.py:465"
+_EXPERTS = "megatron/core/transformer/moe/experts.py:1364"
+_SHARED = "megatron/core/transformer/moe/shared_experts.py:197-201"
 
-_KEY_VALUE_NORM: Rows = (
-    saved("input of the key-value norm, in fp32", "qkn * copies * 4 * s * b * kr", _NORM, "none"),
-    saved("keys and values, normed before their weight", "qkn * rms * 4 * s * b * kr", _NORM, "none"),
-    saved("key-value norm: statistics", "qkn * (2 - rms) * nw * s * b", _NORM, "none"),
+MLP_ROWS: Rows = (
+    *block_norm("norm"),
+    saved("what the activation reads", "act * w * s * b * f", _MLP, "tp", ("mlp",)),
+    saved("input of the last linear", "w * s * b * f", LINEAR, "tp", ("mlp",)),
+    BDA_DROPOUT,
 )
 
-_COMPRESSED: Rows = (
-    *norm("query norm", "qkn * qc * s * b", "qr", "none"),
-    saved("compressed keys and values with their rotated part", "(1 - qkn * copies) * w * s * b * (kr + rope)", _LINEAR, "none"),
-    *_KEY_VALUE_NORM,
-    saved("compressed queries", "qc * w * s * b * qr", _LINEAR, "none"),
-)  # fmt: skip
+# Torch code that runs the same way on any device, unless the router's kernels are fused.
+ROUTER_ROWS: Rows = (
+    saved("router: scores of all experts", "scores * 4 * s * b * e", _ROUTER, "sp", ("moe",)),
+    saved("router: chosen experts", "8 * s * b * k", _ROUTER, "sp", ("moe",)),
+    saved("router: weights of the chosen experts", "some * 4 * s * b * (k + sig)", _ROUTER, "sp", ("moe",)),
+    saved("balancing loss", "aux * (4 * s * b * (e + 2 * k + sig) + 8 * e + 4)", _AUX, "sp", ("moe",)),
+)
 
-_LATENT_ROWS: Rows = (
+EXPERT_ROWS: Rows = (
     *block_norm("norm"),
-    *_COMPRESSED,
-    saved("input of the up-projection of keys and values", "qkn * w * s * b * kr", _LINEAR, "none"),
-    _rope("rope", dropped_by=(_UP,)),
-    saved("rotary angles, to compute again", "4 * s * rope", _OUTPUTLESS, "none", kept_by=(_UP,)),
-    saved("compressed keys and values with their rotated part", f"qkn * copies * w * {_ONE}", _OUTPUTLESS, "none", kept_by=(_UP,)),
-    saved("queries", "w * b * a * s * (nope + rope)", _ATTENTION, "tp", (_UP,)),
-    saved("keys", "w * b * a * s * (nope + rope)", _ATTENTION, "tp", (_UP,)),
-    saved("values", "w * b * a * s * vd", _ATTENTION, "tp", (_UP,)),
-    *_core("vd"),
+    saved("shared experts: what the activation reads", "act * w * s * b * sf", _SHARED, "tp", ("moe", "shared_experts")),
+    saved("shared experts: input of the last linear", "w * s * b * sf", _SHARED, "tp", ("moe", "shared_experts")),
+    saved("shared experts: gate and what it multiplies", "sg * w * s * b * (1 + h)", _SHARED, "sp", ("moe", "shared_experts")),
+    *ROUTER_ROWS,
+    saved("dispatch: places of the tokens", "8 * s * b * k", _DISPATCH, "none", ("moe",)),
+    saved("dispatch: who goes where, and with which weight", "5 * s * b * e", _DISPATCH, "none", ("moe",)),
+    saved("experts: tokens and their weights", "s * b * k * (w * l + 4)", _EXPERTS, "none", ("moe",)),
+    saved("experts: what the activation reads, and its output", "(act + 1) * w * s * b * k * ef", _EXPERTS, "tp", ("moe",)),
+    saved("experts: input of the last linear", "w * s * b * k * ef", _EXPERTS, "tp", ("moe",)),
     BDA_DROPOUT,
-    EMPTY_SLOT,
 )  # fmt: skip
 
-_DSA = "megatron/core/transformer/experimental_attention_variant/dsa.py:2016"
-_DSA_CORE = "megatron/core/transformer/experimental_attention_variant/dsa.py:90-173"
-_DSA_SOFTMAX = "megatron/core/transformer/experimental_attention_variant/dsa_masking.py:365-373"
-_ABSORBED = "megatron/core/transformer/experimental_attention_variant/absorbed_mla.py:624"
-
-# The torch code of `DSAttention`, which runs the same way on any device.
-SPARSE_CORE_ROWS: Rows = (
-    saved("queries before they meet the keys' weight", "w * s * b * a * (nope + rope)", _ABSORBED, "tp", (_UP,)),
-    _rope("rope", dropped_by=(_UP,)),
-    saved("rotary angles, to compute again", "4 * s * rope", _OUTPUTLESS, "none", kept_by=(_UP,)),
-    saved("compressed keys and values as they are cut up", f"(1 - qkn * (1 - copies)) * w * {_ONE}", _OUTPUTLESS, "none", kept_by=(_UP,)),
-    saved("compressed keys and values, normed", "qkn * w * s * b * kr", _OUTPUTLESS, "none", kept_by=(_UP,)),
-    saved("indexer: cosines and sines", "il * 4 * w * s * rope", _ROPE, "none", (_CORE,)),
-    saved("indexer: input of the key norm and its statistics", "il * w * s * b * (id + 2)", _NORM, "none", (_CORE,)),
-    saved("indexer: queries, keys and weights", "il * w * s * b * (ih * id + id + ih)", _DSA, "none", (_CORE,)),
-    saved("indexer: keys that are kept", "il * 8 * s * b * min(it, s)", _DSA, "none", (_CORE,)),
-    saved("indexer: its loss", "il * 4", _DSA, "none", (_CORE,)),
-    saved("queries on the compressed keys", f"max(1 - cast, il) * a * w * {_ONE}", _DSA, "tp", (_UP,)),
-    saved("queries on the compressed keys", f"(1 - max(1 - cast, il)) * a * w * {_ONE}", _CHECKPOINT, "tp", (_UP,), kept_by=(_CORE,)),
-    saved("queries in fp32", f"cast * a * 4 * {_ONE}", _DSA_CORE, "tp", (_CORE,)),
-    saved("keys", f"il * w * {_ONE}", _DSA, "none", (_UP,)),
-    saved("keys", f"(1 - il) * w * {_ONE}", _CHECKPOINT, "none", (_UP,), kept_by=(_CORE,)),
-    saved("keys in fp32, one a head", f"many * a * 4 * {_ONE}", _DSA_CORE, "tp", (_CORE,)),
-    saved("keys in fp32", f"(1 - many) * cast * 4 * {_ONE}", _DSA_CORE, "none", (_CORE,)),
-    saved("keys as the product reads them", f"(1 - many) * (1 - il) * w * {_ONE}", _DSA_CORE, "none", (_CORE, _UP)),
-    saved("scores: what is masked", "3 * b * a * s * s", _DSA_SOFTMAX, "tp", (_CORE,)),
-    saved("scores before and after softmax", "8 * b * a * s * s", _DSA_SOFTMAX, "tp", (_CORE,)),
-    saved("rows of the softmax: largest place, empty, sums", "17 * b * a * s", _DSA_SOFTMAX, "tp", (_CORE,)),
-    saved("scores as the product reads them", "w * b * a * s * s", _DSA_CORE, "tp", (_CORE,)),
-    saved("values, one a head", "many * w * b * a * s * kr", _DSA_CORE, "tp", (_CORE,)),
-    saved("outputs before the values' weight, and that weight", "w * a * kr * (s * b + vd)", _DSA_CORE, "tp", (_CORE,)),
-    saved("kind of mask, to compute again", "4", _CHECKPOINT, "none", kept_by=(_CORE,)),
-    saved("input of the last linear", "w * s * b * a * vd", _LINEAR, "tp"),
-)  # fmt: skip
-
-_SPARSE_ROWS: Rows = (
-    *block_norm("norm"),
-    *norm("query norm", "qkn * s * b", "qr", "none"),
-    saved("compressed keys and values with their rotated part", f"qkn * (1 - copies) * w * {_ONE}", _NORM, "none"),
-    *_KEY_VALUE_NORM,
-    saved("compressed queries", "w * s * b * qr", _LINEAR, "none"),
-    *SPARSE_CORE_ROWS,
-    BDA_DROPOUT,
-    EMPTY_SLOT,
-)  # fmt: skip
-
-ATTENTION_ROWS: dict[str, Rows] = {"*": _ATTENTION_ROWS, "+": _LATENT_ROWS, "D": _SPARSE_ROWS}
+LOCAL_ROWS: dict[str, Rows] = {
+    "M": MAMBA_ROWS,
+    "G": DELTA_ROWS,
+    **ATTENTION_ROWS,
+    "-": MLP_ROWS,
+    "E": EXPERT_ROWS,
+}

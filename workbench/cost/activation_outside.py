@@ -6,15 +6,13 @@ Also what a stage keeps once for all of its blocks.
 from __future__ import annotations
 
 from workbench.cost import activation_te
-from workbench.cost.activation_local import BDA_DROPOUT, norm
+from workbench.cost.activation_local_shared import BDA_DROPOUT, CHECKPOINT, LINEAR, norm
 from workbench.cost.activation_saved import Rows, saved
 
 _EMBEDDING = "megatron/core/models/common/embeddings/language_model_embedding.py:111-152"
-_OUTPUT = "megatron/core/tensor_parallel/layers.py:548"
 _LOSS = "megatron/core/tensor_parallel/cross_entropy.py:181"
 _MTP = "megatron/core/transformer/multi_token_prediction.py:1132-1233"
 _MTP_LOSS = "megatron/core/transformer/multi_token_prediction.py:857-891"
-_CHECKPOINT = "megatron/core/tensor_parallel/random.py:618"
 
 _IDS = (saved("token ids, and positions where they are learned", "(1 + learned) * 8 * s * b", _EMBEDDING, "none"),)
 _LOSS_ROWS: Rows = (
@@ -41,13 +39,13 @@ def final_norm_rows(implementation: str) -> Rows:
 
 def output_rows(depths: int) -> Rows:
     """The output layer and the loss; with MTP one tensor holds what it reads for every depth, and is kept whole."""
-    return (saved("input of the output layer", f"{1 + depths} * w * s * b * h", _OUTPUT, "sp"), *_LOSS_ROWS)
+    return (saved("input of the output layer", f"{1 + depths} * w * s * b * h", LINEAR, "sp"), *_LOSS_ROWS)
 
 
 def mtp_rows(implementation: str, *, full: bool) -> Rows:
     """Around the layers of one MTP depth; with full recompute the depth is one checkpoint, which keeps two inputs."""
     if full:
-        inside: Rows = (saved("inputs of the depth, to compute it again", "2 * w * s * b * h", _CHECKPOINT, "sp"),)
+        inside: Rows = (saved("inputs of the depth, to compute it again", "2 * w * s * b * h", CHECKPOINT, "sp"),)
     else:
         inside = (
             *(row for name in ("embedding norm", "hidden norm") for row in _NORMS[implementation](name, "s * b", "h", "sp")),
@@ -57,6 +55,6 @@ def mtp_rows(implementation: str, *, full: bool) -> Rows:
     return (*embedding_rows(implementation), *inside, *_LOSS_ROWS, *_MTP_LOSS_ROWS)
 
 
-BLOCK_INPUT: Rows = (saved("input of the block, to compute it again", "w * s * b * h", _CHECKPOINT, "sp"),)
+BLOCK_INPUT: Rows = (saved("input of the block, to compute it again", "w * s * b * h", CHECKPOINT, "sp"),)
 MASK: Rows = (saved("causal mask, one for all blocks", "s * s", "megatron/core/transformer/utils.py:54", "none"),)
-ANGLES: Rows = (saved("rotary angles, one for all blocks", "4 * s * turned", _CHECKPOINT, "none"),)
+ANGLES: Rows = (saved("rotary angles, one for all blocks", "4 * s * turned", CHECKPOINT, "none"),)

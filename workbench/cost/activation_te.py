@@ -13,8 +13,8 @@ own torch code, with `dsa_kernel_backend="none"`; its fused kernels are left out
 
 from __future__ import annotations
 
-from workbench.cost.activation_local import SPARSE_CORE_ROWS
-from workbench.cost.activation_rest import ROUTER_ROWS
+from workbench.cost.activation_local import ROUTER_ROWS
+from workbench.cost.activation_local_attention import SPARSE_CORE_ROWS
 from workbench.cost.activation_saved import Divided, Rows, saved
 
 _KORTHIKANTI = "Korthikanti et al., arXiv 2205.05198, section 4.1"

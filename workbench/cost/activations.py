@@ -21,6 +21,7 @@ from typing import Any
 
 from workbench.arch.architecture import ELEMENT_BYTES, Architecture
 from workbench.cost.activation_letters import activation_letters
+from workbench.cost.activation_local import LOCAL_ROWS
 from workbench.cost.activation_outside import (
     ANGLES,
     BLOCK_INPUT,
@@ -30,7 +31,6 @@ from workbench.cost.activation_outside import (
     mtp_rows,
     output_rows,
 )
-from workbench.cost.activation_rest import LOCAL_ROWS
 from workbench.cost.activation_saved import Divided, Rows, Saved
 from workbench.cost.activation_te import TE_ROWS
 from workbench.errors import WorkbenchError, check_choice, check_whole
@@ -212,7 +212,7 @@ class _Counting:
         for stage, blocks in enumerate(pattern.stages):
             if stage == 0:
                 yield Kept("embedding", 0, self._terms(embedding_rows(local)))
-            for block, following in zip(blocks, (*blocks[1:], None), strict=True):
+            for block, following in zip(blocks, (*blocks, None)[1:], strict=True):
                 yield self._block(block, following, stage, None)
             here = [*blocks, *(mtp.blocks if mtp and stage == last else ())]
             if shared := self._terms(self._shared({layer.symbol for block in here for layer in block.layers})):

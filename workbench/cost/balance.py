@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 from workbench.errors import WorkbenchError, check_whole
 from workbench.pattern.model import Pattern
 
+MOST_STAGES = 10_000  # more than any pipeline has: a slip of the finger must not run for hours
+
 
 @dataclass(frozen=True)
 class Balance:
@@ -77,6 +79,8 @@ def balance(
     """
     pattern = Pattern(pattern)
     check_whole("stages", stages)
+    if stages > MOST_STAGES:
+        raise WorkbenchError(f"stages must be at most {MOST_STAGES}")
     if len(costs) != len(pattern.blocks):
         raise WorkbenchError(f"{len(costs)} costs for {len(pattern.blocks)} blocks of {pattern}")
     if not all(isfinite(cost) and cost >= 0 for cost in (*costs, first, last)):

@@ -26,11 +26,12 @@ _USUAL_SPECS = ("mamba_stack_spec", "hybrid_stack_spec")
 
 @dataclass(frozen=True)
 class Options:
-    """`values` by megatron's name of the field, megatron's default where a flag is missing; `given` are the fields that
-    were there. `caveats` are flags that nobody knows, and flags with an effect that are no field of the config."""
+    """`values` by megatron's name of the field, megatron's default where a flag is missing.
+
+    `caveats` are flags that nobody knows, and flags with an effect that are no field of the config.
+    """
 
     values: dict[str, Any]
-    given: frozenset[str]
     caveats: tuple[str, ...]
 
 
@@ -52,7 +53,7 @@ def read_options(arguments: Sequence[str] | str) -> Options:
     unknown = [f"{name}: not a flag of Megatron-LM that is known here, so it is not read" for name in found]
     caveats = [text for name, text in zip(found, unknown, strict=True) if name not in _KNOWN]
     caveats += [f"{_written(flag, given)}: {what}" for flag, what in OTHER_CAVEATS if _counts(flag, given)]
-    return Options(values, frozenset(_READ[name].field for name in given), tuple(caveats))
+    return Options(values, tuple(caveats))
 
 
 def _command(arguments: Sequence[str] | str) -> list[Word]:
