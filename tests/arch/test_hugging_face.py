@@ -158,6 +158,11 @@ def _qwen3_next(**changes: Any) -> dict[str, Any]:
     return MODELS["Qwen3-Next-80B-A3B-Instruct with its MTP module"]["config"] | changes
 
 
+def test_qwen3_moe_without_experts():
+    found = from_hugging_face({"model_type": "qwen3_moe", "num_experts": 0, "num_hidden_layers": 3})
+    assert (str(found.pattern), found.sizes.moe_experts, found.sizes.ffn_hidden_size) == ("*-*-*-", None, 6144)
+
+
 def test_qwen3_5_is_read_inside_of_its_text_part():
     found = converted("Qwen3.6-27B, text part")
     assert found.sizes.position_embedding == "mrope 25%"
@@ -186,6 +191,11 @@ def test_granite():
     dense = converted("granite-4.0-h-1b")
     assert str(dense.pattern)[:14] == "M-M-M-M-M-*-M-"
     assert (dense.sizes.ffn_hidden_size, dense.sizes.moe_experts) == (4096, None)
+    # The older name of the list, which transformers still takes.
+    kinds = {"layer_types": None, "layers_block_type": ["attention"] + ["mamba"] * 39}
+    assert str(converted("granite-4.0-h-small", **kinds).pattern) == "*E" + "ME" * 39
+    alone = converted("granite-4.0-h-small", shared_intermediate_size=0)
+    assert (alone.sizes.moe_shared_experts, alone.sizes.moe_shared_ffn) == (0, None)
 
 
 def test_bamba():
@@ -237,6 +247,10 @@ def test_biases():
     found = converted("Meta-Llama-3-8B", mlp_bias=True)
     assert found.caveats == ("The MLPs have biases and attention has none: the sizes leave the MLPs' out.",)
     assert converted("Qwen2.5-7B-Instruct").sizes.qkv_bias
+    assert converted("Bamba-9B-v2", attention_bias=True, mlp_bias=True).sizes.linear_bias
+    assert any("The MLPs have biases" in text for text in converted("Bamba-9B-v2", mlp_bias=True).caveats)
+    found = from_hugging_face({"model_type": "nemotron_h", "hybrid_override_pattern": "M-", "mlp_bias": True})
+    assert found.caveats == ("The MLPs have biases and attention has none: the sizes leave the MLPs' out.",)
     assert "latent attention leave out" in converted("DeepSeek-V3", attention_bias=True).caveats[1]
 
 

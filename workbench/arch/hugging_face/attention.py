@@ -43,11 +43,11 @@ def qwen3(config: Config) -> Found:
 def qwen3_moe(config: Config) -> Found:
     """`qwen3_moe`: the same with experts in most blocks, and in some an MLP."""
     sizes = _attending(config) | parts.biases(config, mlp=False) | {"qk_layernorm": True} | _mlp(config)
-    sizes |= parts.experts(
-        config, number=config.first("num_experts", "num_local_experts"), width="moe_intermediate_size"
-    )
-    parts.window(config)
     pattern = "".join("*" + mixer for mixer in sparse_layers(config))
+    if "E" in pattern:
+        number = config.first("num_experts", "num_local_experts")
+        sizes |= parts.experts(config, number=number, width="moe_intermediate_size")
+    parts.window(config)
     return pattern, only_used(pattern, sizes | parts.shared_experts(0, 0))
 
 

@@ -29,7 +29,7 @@ def nemotron_h(config: Config) -> Found:
     sizes = parts.stream(config, "layer_norm_epsilon")
     sizes["activation"] = parts.activation(config, "mlp_hidden_act", parts.PLAIN)
     if "*" in pattern:
-        sizes |= parts.attention(config, config.first("head_dim", "attention_head_dim")) | parts.biases(config)
+        sizes |= parts.attention(config, config.first("head_dim", "attention_head_dim"))
     if "-" in pattern:
         sizes["ffn_hidden_size"] = config.whole("intermediate_size")
     if "M" in pattern:
@@ -37,7 +37,7 @@ def nemotron_h(config: Config) -> Found:
     if "E" in pattern:
         sizes |= _nemotron_experts(config)
     parts.window(config)
-    return pattern, sizes
+    return pattern, sizes | parts.biases(config)
 
 
 def _nemotron_layers(config: Config, text: str, lists: tuple[str, ...]) -> str | None:
@@ -120,7 +120,7 @@ def _qwen_mtp(config: Config, channel: str) -> str:
 def granite(config: Config) -> Found:
     """`granitemoehybrid`: Mamba or attention, then experts with a shared one, or only that where there are no experts."""
     layers = config.layers()
-    mixers = config.words("layer_types", _MIXERS, layers) or "M" * layers
+    mixers = config.words(config.first("layer_types", "layers_block_type"), _MIXERS, layers) or "M" * layers
     experts = config.whole("num_local_experts", least=0, most=MOST_EXPERTS)
     pattern = "".join(mixer + ("E" if experts else "-") for mixer in mixers)
     sizes = parts.stream(config) | {"activation": parts.activation(config, "hidden_act", parts.GATED)}
@@ -131,7 +131,7 @@ def granite(config: Config) -> Found:
             sizes |= parts.rotation(config)
     if "M" in mixers:
         sizes |= _expanded_mamba(config)
-    shared = config.whole("shared_intermediate_size")
+    shared = config.whole("shared_intermediate_size", least=0 if experts else 1)
     if experts:
         sizes |= parts.experts(config, number="num_local_experts", width="intermediate_size")
         sizes |= parts.shared_experts(1, shared)
@@ -150,7 +150,7 @@ def bamba(config: Config) -> Found:
     sizes["activation"] = parts.activation(config, "hidden_act", parts.GATED)
     if attends:
         sizes |= parts.attention(config) | parts.rotation(config, partial=0.5)
-    return pattern, sizes
+    return pattern, sizes | parts.biases(config)
 
 
 def _expanded_mamba(config: Config) -> Sizes:
