@@ -52,6 +52,11 @@ def test_no_shared_experts_is_a_number_too():
     assert refusal(moe_shared_experts=-1) == "moe_shared_experts must be a whole number of at least 0, not -1"
 
 
+@pytest.mark.parametrize("name", [*WHOLE, *NUMBERS])
+def test_no_number_is_so_large_that_arithmetic_fails(name):
+    assert refusal(**{name: 10**400}) == f"{name} must be at most 1099511627776"
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [-0.1, "0.1", True, float("nan"), float("inf")])
 def test_numbers(name, value):

@@ -20,6 +20,7 @@ from workbench.errors import WorkbenchError
 ACTIVATIONS = ("swiglu", "geglu", "gelu", "squared_relu", "silu", "relu")
 NORMALIZATIONS = ("RMSNorm", "LayerNorm")
 GATED = {"swiglu", "geglu"}
+MOST = 2**40  # of any number: arithmetic stays quick, and a float can hold every result
 # A preset may say that it is the value of a framework, as in "gelu (Megatron default)".
 _REMARK = re.compile(r" \([^)]*default\)$")
 _POSITION = re.compile(r"(m?rope)(?: (\d{1,3})%)?( \(yarn\)|/yarn)?")
@@ -275,6 +276,8 @@ def _check_type(name: str, declared: str, value: Any) -> None:
         least = 0 if name == "moe_shared_experts" else 1
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise SizesError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    if isinstance(value, int | float) and value > MOST:
+        raise SizesError(f"{name} must be at most {MOST}")
 
 
 def _divides(small_name: str, small: int | None, large_name: str, large: int | None) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from workbench.cli.arguments import parse
-from workbench.cli.output import error_json
+from workbench.cli.output import error_json, printable
 from workbench.errors import WorkbenchError
 
 BAD_INPUT = 2
@@ -31,11 +32,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except BrokenPipeError:
         # The reader (`| head`) has what it wanted. Python flushes once more at exit: give it nothing to complain about.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return 0
+    except OSError as error:
+        # Commands report files that they cannot read or write themselves; what is left is a full disk behind `>`.
+        _drop_stdout()
+        print(f"workbench: error: {error.strerror or error}", file=sys.stderr)
+        return BAD_INPUT
     except KeyboardInterrupt:
         print("workbench: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _drop_stdout() -> None:
+    """Send what is still to be written nowhere; a stream that is no file (a notebook's) is left as it is."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(args: object) -> int:
@@ -46,5 +58,6 @@ def _run(args: object) -> int:
 
         if getattr(args, "json", False):
             print(error_json(error))
-        print(str(error) if isinstance(error, PatternError) else f"workbench: error: {error}", file=sys.stderr)
+        text = str(error) if isinstance(error, PatternError) else f"workbench: error: {error}"
+        print(printable(text), file=sys.stderr)
         return BAD_INPUT

@@ -236,8 +236,14 @@ def _lab(parser: argparse.ArgumentParser) -> None:
 # ---------------------------------------------------------------------------------------------- values
 
 
+_MOST_DIGITS = 18  # of a number: no count has more, and arithmetic with it stays quick
+
+
 def _natural(text: str, least: int = 0) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) >= least):
+    digits = len(text) if text.isascii() and text.isdigit() else 0
+    if digits > _MOST_DIGITS:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at most {_MOST_DIGITS} digits, not {digits}")
+    if not digits or int(text) < least:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not {text!r}")
     return int(text)
 

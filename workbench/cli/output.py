@@ -28,6 +28,15 @@ def error_json(error: WorkbenchError) -> str:
     return json_text({"schema": ERROR_SCHEMA, "error": str(error), "diagnostics": diagnostics})
 
 
+def printable(text: str) -> str:
+    """Text whose control characters, which a file's name can hold, are shown and do not reach the terminal.
+
+    >>> printable("\\x1b[31mred.json: not there")
+    '\\\\x1b[31mred.json: not there'
+    """
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+
+
 def terminal_width() -> int:
     """Columns to write for: the terminal's, at most 120; 100 where there is none."""
     return min(shutil.get_terminal_size((100, 24)).columns, 120)

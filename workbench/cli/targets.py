@@ -11,6 +11,7 @@ from pathlib import Path
 
 from workbench.arch.architecture import Architecture
 from workbench.arch.sizes import ModelSizes
+from workbench.cli.output import printable
 from workbench.cli.patterns import only
 from workbench.errors import WorkbenchError
 from workbench.pattern.diagnostics import PatternError
@@ -103,7 +104,7 @@ def _hugging_face(path: Path) -> _Found:
     from workbench.arch.hugging_face import from_hugging_face_file
 
     found = from_hugging_face_file(path)
-    return _Found(str(path), found.pattern, found.sizes, found.caveats)
+    return _Found(printable(str(path)), found.pattern, found.sizes, found.caveats)
 
 
 def _script(path: Path) -> _Found:
@@ -120,4 +121,4 @@ def _script(path: Path) -> _Found:
         raise
     except WorkbenchError as error:
         raise WorkbenchError(f"{path}: {error}") from error
-    return _Found(str(path), found.pattern, found.sizes, found.caveats)
+    return _Found(printable(str(path)), found.pattern, found.sizes, found.caveats)
