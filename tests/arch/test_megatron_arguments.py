@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 
-from tests.contracts.architectures import MEDIUM, ODD, OPTIONS, TINY, random_cases
+from tests.contracts.architectures import MEDIUM, ODD, OPTIONS, TINY, plain_sizes, random_cases
 from workbench.arch.architecture import Architecture
 from workbench.arch.megatron_arguments import as_script, from_arguments, to_arguments
 from workbench.arch.presets import preset
 from workbench.arch.sizes import ModelSizes
-from workbench.arch.used import plain_sizes
 from workbench.errors import WorkbenchError
 from workbench.pattern.model import Pattern
 

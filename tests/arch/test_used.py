@@ -7,9 +7,10 @@ from dataclasses import fields
 
 import pytest
 
+from tests.contracts.architectures import plain_sizes
 from workbench.arch.needs import NEEDS
 from workbench.arch.sizes import ModelSizes
-from workbench.arch.used import READ_BY, plain_sizes, used_sizes
+from workbench.arch.used import READ_BY, used_sizes
 from workbench.pattern.model import Pattern
 from workbench.pattern.symbols import SYMBOLS
 

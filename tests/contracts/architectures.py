@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 
+from workbench.arch.needs import symbols_in
+from workbench.arch.sizes import ModelSizes
+from workbench.arch.used import used_sizes
+from workbench.pattern.model import Pattern
 from workbench.pattern.symbols import SYMBOLS, can_fuse
 
 TINY: dict[str, Any] = {}
@@ -53,6 +58,32 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "padded vocabulary": ("M", {"vocab_multiple": 96}),
     "repeated MTP layer": ("M/[*E]/[*E]/[*E]", {"mtp_use_repeated_layer": True}),
 }
+
+
+def plain_sizes(pattern: Pattern, sizes: ModelSizes) -> ModelSizes:
+    """The same architecture in its plainest form: used sizes, and defaults that depend on others written out.
+
+    Equal plain sizes are one architecture. The vocabulary is the padded one.
+    """
+    found, plain = symbols_in(pattern), used_sizes(pattern, sizes)
+    values: dict[str, Any] = {"moe_shared_experts": None}
+    if plain.vocab_size is not None:
+        values |= {"vocab_size": plain.padded_vocabulary, "vocab_multiple": 1}
+    if "*" in found:
+        values |= {"num_query_groups": plain.num_query_groups or plain.num_attention_heads}
+        # A linear with biases has one for queries, keys and values too.
+        values |= {"head_dim": plain.attention_head_dim, "qkv_bias": plain.qkv_bias or plain.linear_bias}
+    if "M" in found:
+        values["mamba_num_heads"] = plain.mamba_heads
+    if "E" in found:
+        values["moe_aux_loss_coeff"] = plain.aux_loss_coeff
+    if not found & {"*", "+", "D"} and plain.rotary_variant != "learned":
+        values["position_embedding"] = "none"  # nothing reads positions
+    elif plain.rotary_variant == "none":
+        values |= {"position_embedding": "none", "rotary_base": 10000}
+    elif plain.rotary_variant == "learned":
+        values["rotary_base"] = 10000
+    return replace(plain, **values)
 
 
 @st.composite

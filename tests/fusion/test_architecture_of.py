@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.contracts.architectures import plain_sizes
 from workbench.arch.sizes import ModelSizes
-from workbench.arch.used import plain_sizes
 from workbench.errors import WorkbenchError
 from workbench.fusion.model import build_model, model_arguments
 from workbench.fusion.sizes_of import MODEL_ARGUMENTS, architecture_of

@@ -13,12 +13,11 @@ from megatron.core.fusions import fused_bias_geglu
 from megatron.core.transformer.transformer_config import MLATransformerConfig, TransformerConfig
 from torch.nn import functional as F
 
-from tests.contracts.architectures import MEDIUM, ODD, OPTIONS, TINY, random_cases
+from tests.contracts.architectures import MEDIUM, ODD, OPTIONS, TINY, plain_sizes, random_cases
 from workbench.arch.architecture import Architecture
 from workbench.arch.megatron.fields import CAVEATS, HARMLESS
 from workbench.arch.megatron.sizes import CONVERTED
 from workbench.arch.sizes import ModelSizes
-from workbench.arch.used import plain_sizes
 from workbench.errors import WorkbenchError
 from workbench.fusion.config import transformer_config
 from workbench.fusion.model import model_arguments

@@ -1,7 +1,6 @@
 """The sizes that a pattern uses: those of absent layer kinds become "not there". Pure.
 
-Two `ModelSizes` may differ and still be one architecture, because a pattern without `M` reads no Mamba size and because
-some values say the same (as many query groups as heads, or `None`). `plain_sizes` gives both one form.
+Two `ModelSizes` may differ and still be one architecture, because a pattern without `M` reads no Mamba size.
 """
 
 from __future__ import annotations
@@ -41,29 +40,3 @@ def used_sizes(pattern: Pattern, sizes: ModelSizes) -> ModelSizes:
     if pattern.mtp is None:
         values["mtp_use_repeated_layer"] = False
     return replace(sizes, **values)
-
-
-def plain_sizes(pattern: Pattern, sizes: ModelSizes) -> ModelSizes:
-    """The same architecture in its plainest form: used sizes, and defaults that depend on others written out.
-
-    Equal plain sizes are one architecture. The vocabulary is the padded one.
-    """
-    found, plain = symbols_in(pattern), used_sizes(pattern, sizes)
-    values: dict[str, Any] = {"moe_shared_experts": None}
-    if plain.vocab_size is not None:
-        values |= {"vocab_size": plain.padded_vocabulary, "vocab_multiple": 1}
-    if "*" in found:
-        values |= {"num_query_groups": plain.num_query_groups or plain.num_attention_heads}
-        # A linear with biases has one for queries, keys and values too.
-        values |= {"head_dim": plain.attention_head_dim, "qkv_bias": plain.qkv_bias or plain.linear_bias}
-    if "M" in found:
-        values["mamba_num_heads"] = plain.mamba_heads
-    if "E" in found:
-        values["moe_aux_loss_coeff"] = plain.aux_loss_coeff
-    if not found & {"*", "+", "D"} and plain.rotary_variant != "learned":
-        values["position_embedding"] = "none"  # nothing reads positions
-    elif plain.rotary_variant == "none":
-        values |= {"position_embedding": "none", "rotary_base": 10000}
-    elif plain.rotary_variant == "learned":
-        values["rotary_base"] = 10000
-    return replace(plain, **values)
