@@ -133,7 +133,22 @@ REFUSED = {
     ("cost", ""): "an empty pattern has no layers: there is nothing to count",
     ("balance", "--stages", "2"): "workbench balance needs a pattern, a preset's name, a config.json",
     ("balance", "MMM"): "the following arguments are required: --stages",
+    ("balance", "MMM", "--stages", "10001"): "stages must be at most 10000",
+    ("cost", "M", "--micro-batch", "9" * 400): "--micro-batch: expected a whole number of at most 18 digits, not 400",
+    ("cost", "\x1b[31m.json"): "workbench: error: \\x1b[31m.json: No such file or directory",
 }
+
+
+def test_an_empty_stage(run):
+    done = run("cost", "M||M")
+    assert (done.status, done.err) == (0, "")
+
+
+def test_the_name_of_a_file_cannot_write_to_the_terminal(run, tmp_path):
+    (tmp_path / "a\x1b[31m.json").write_text('{"model_type": "llama"}')
+    done = run("cost", "a\x1b[31m.json")
+    assert done.status == 0
+    assert done.out.startswith("a\\x1b[31m.json\n")
 
 
 @pytest.mark.parametrize("argv", REFUSED, ids=" ".join)

@@ -41,6 +41,12 @@ def test_sums_agree() -> None:
     assert json.loads(json.dumps(kept.to_json()))["total_bytes"] == kept.total
 
 
+def test_an_empty_stage_keeps_nothing() -> None:
+    assert keep("M||M").by_stage[1] == 0
+    assert keep("M||M").total == keep("M|M").total
+    assert keep("M|").total == keep("|M").total == keep("M").total
+
+
 def test_only_the_local_implementation_is_verified() -> None:
     assert keep("[*-]").verified
     assert not keep("[*-]", implementation="te").verified
