@@ -64,6 +64,7 @@ def mamba2(hidden: int) -> dict[str, Any]:
 
 
 TIED, NORMED, BIASED = {"tied_embeddings": True}, {"qk_layernorm": True}, {"qkv_bias": True}
+OPT = {"vocab_size": 50272, "activation": "relu", "max_sequence_length": 2050}
 SINKS = {"linear_bias": True, "attention_sinks": True}
 
 PUBLISHED: dict[str, Published] = {
@@ -75,6 +76,9 @@ PUBLISHED: dict[str, Published] = {
     "Llama-3.2-1B": ("*-" * 16, dense(2048, 32, 8, 8192, 128256, **TIED), 1_235_814_400),
     "Llama-3.2-3B": ("*-" * 28, dense(3072, 24, 8, 8192, 128256, head_dim=128, **TIED), 3_212_749_824),
     "Mistral-7B": ("*-" * 32, dense(4096, 32, 8, 14336, 32000), 7_241_732_096),
+    "Mistral-Nemo-12B": ("*-" * 40, dense(5120, 32, 8, 14336, 131072, head_dim=128), 12_247_782_400),
+    "Mistral-Small-24B": ("*-" * 40, dense(5120, 32, 8, 32768, 131072, head_dim=128), 23_572_403_200),
+    "Mistral-Large-2": ("*-" * 88, dense(12288, 96, 8, 28672, 32768), 122_610_069_504),
     "Mixtral-8x22B": ("*E" * 56, sparse(6144, 48, 8, 32768, (8, 2, 16384)), 140_630_071_296),
     "TinyLlama-1.1B": ("*-" * 22, dense(2048, 32, 4, 5632, 32000), 1_100_048_384),
     "Yi-6B": ("*-" * 32, dense(4096, 32, 4, 11008, 64000), 6_061_035_520),
@@ -102,6 +106,11 @@ PUBLISHED: dict[str, Published] = {
         sparse(4096, 64, 4, 151936, (128, 8, 1536), head_dim=128, **NORMED),
         235_093_634_560,
     ),
+    "Qwen3-Coder-480B-A35B": (
+        "*E" * 62,
+        sparse(6144, 96, 8, 151936, (160, 8, 2560), head_dim=128, **NORMED),
+        480_154_875_392,
+    ),
     "DeepSeekMoE-16B": (
         "*-" + "*E" * 27,
         sparse(2048, 16, 16, 102400, (64, 6, 1408), ffn_hidden_size=10944, moe_shared_ffn=2 * 1408),
@@ -128,6 +137,9 @@ PUBLISHED: dict[str, Published] = {
     "GPT-2 medium": ("*-" * 24, gpt2(1024, 16), 354_823_168),
     "GPT-2 large": ("*-" * 36, gpt2(1280, 20), 774_030_080),
     "GPT-2 XL": ("*-" * 48, gpt2(1600, 25), 1_557_611_200),
+    # OPT's table of positions has two rows more than its longest sequence.
+    "OPT-125M": ("*-" * 12, gpt2(768, 12) | OPT, 125_239_296),
+    "OPT-1.3B": ("*-" * 24, gpt2(2048, 32) | OPT, 1_315_758_080),
     "StarCoder2-3B": (
         "*-" * 30,
         dense(3072, 24, 2, 12288, 49152, normalization="LayerNorm", linear_bias=True, activation="gelu", **TIED),
@@ -140,11 +152,25 @@ PUBLISHED: dict[str, Published] = {
     "Pythia-6.9B": ("*-" * 32, neox(4096, 32, 50432), 6_857_302_016),
     "Pythia-12B": ("*-" * 36, neox(5120, 40, 50688), 11_846_072_320),
     "mamba2-130m": ("M" * 24, mamba2(768), 128_989_632),
+    "Mamba-Codestral-7B": (
+        "M" * 64,
+        mamba2(4096) | {"vocab_size": 32768, "tied_embeddings": False, "mamba_num_groups": 8},
+        7_285_403_648,
+    ),
     "mamba2-2.7b": ("M" * 64, mamba2(2560), 2_702_599_680),
 }  # fmt: skip
 
-# Counts that their authors print: Black et al., arXiv 2204.06745, section 3; the model cards of EleutherAI/pythia-*.
-FROM_TEXT = {"GPT-NeoX-20B", "Pythia-160M", "Pythia-1B", "Pythia-2.8B", "Pythia-6.9B", "Pythia-12B"}
+# Counts that their authors print: Black et al., arXiv 2204.06745, section 3; the model cards of EleutherAI/pythia-*; Mistral's
+# announcement of Codestral Mamba.
+FROM_TEXT = {
+    "Mamba-Codestral-7B",
+    "GPT-NeoX-20B",
+    "Pythia-160M",
+    "Pythia-1B",
+    "Pythia-2.8B",
+    "Pythia-6.9B",
+    "Pythia-12B",
+}
 
 # What a token goes through without the embedding table, as the release says it, in billions to a digit or two.
 ACTIVE = {"gpt-oss-120b": 5.13, "DeepSeek-V2": 21, "Qwen3-235B-A22B": 22, "Mixtral-8x22B": 39, "Qwen3-30B-A3B": 3}
@@ -164,6 +190,32 @@ def test_counts(name: str) -> None:
 def test_active_counts(name: str) -> None:
     digits = 2 if ACTIVE[name] % 1 else 0
     assert round(parameters(architecture(name)).active_without_embedding / 1e9, digits) == ACTIVE[name]
+
+
+GLM = {"head_dim": 128, "qkv_bias": True, "moe_router_bias": True, "position_embedding": "rope 50%"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sizes", "published"),
+    [
+        (
+            "*-" + "*E" * 45 + "/*E",
+            sparse(4096, 96, 8, 151552, (128, 8, 1408), ffn_hidden_size=10944, moe_shared_ffn=1408, **GLM),
+            110_468_824_832,  # GLM-4.5-Air
+        ),
+        (
+            "*-" * 3 + "*E" * 89 + "/*E",
+            sparse(5120, 96, 8, 151552, (160, 8, 1536), ffn_hidden_size=12288, moe_shared_ffn=1536, **GLM, **NORMED),
+            358_337_791_296,  # GLM-4.5
+        ),
+    ],
+)
+def test_multi_token_prediction(pattern: str, sizes: dict[str, Any], published: int) -> None:
+    """The release has the embedding and the output layer again in its MTP module, and counts the router's biases."""
+    model = Architecture(pattern, ModelSizes.from_mapping(sizes))
+    copies = 2 * sizes["vocab_size"] * sizes["hidden_size"]
+    biases = sum(row.elements for part in model.parts for row in part.rows if not row.trained)
+    assert model.parameters + copies + biases == published
 
 
 def test_counts_from_texts_are_among_them() -> None:

@@ -151,6 +151,15 @@ def test_a_full_disk_is_one_line():
     assert (done.returncode, done.stderr) == (2, b"workbench: error: No space left on device\n")
 
 
+def test_a_page_is_utf_8_whatever_the_terminal():
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "workbench", "cost", "M-", "--html"], capture_output=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "×" in done.stdout.decode("utf-8")
+
+
 def test_a_terminal_without_unicode_shows_question_marks():
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     done = subprocess.run(

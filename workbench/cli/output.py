@@ -69,6 +69,8 @@ def deliver_page(args: argparse.Namespace, page: Document, *, unfold: bool = Fal
     from workbench.render import html, text
 
     as_html = args.html or (args.output or "").lower().endswith((".html", ".htm"))
+    if as_html and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8")  # as the page says of itself, whatever the terminal can show
     deliver(
         html.render(page) if as_html else text.render(page, terminal_width(), unfold=unfold), args.output, args.force
     )
