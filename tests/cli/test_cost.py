@@ -53,6 +53,18 @@ def test_a_hugging_face_configuration(run, tmp_path):
         assert json.loads(run("cost", path, "--json").out)["parameters"]["total"] == total
 
 
+def test_a_configuration_of_layers_that_are_no_symbols(run, tmp_path):
+    config = {
+        "model_type": "jamba", "hidden_size": 64, "num_hidden_layers": 8, "num_attention_heads": 4, "vocab_size": 100,
+        "num_key_value_heads": 2, "intermediate_size": 96, "num_experts": 4, "num_experts_per_tok": 2,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    done = run("cost", "config.json")
+    assert done.status == 2
+    assert done.err.startswith("workbench: error: config.json: 'M' (Mamba-2) needs mamba_state_dim, mamba_head_dim")
+    assert "Mamba-1" in done.err
+
+
 SCRIPT = """\
 #!/bin/bash
 torchrun --nproc-per-node 8 pretrain_mamba.py \\
@@ -124,7 +136,7 @@ REFUSED = {
     (
         "cost",
         "Megatron test flextron MoE",
-    ): "the vocabulary of Megatron test flextron MoE is not published: --vocab-size",
+    ): "Megatron test flextron MoE comes without a vocab_size: --vocab-size says one",
     ("cost", "llama-3-8b", "--tp", "7"): "num_attention_heads 32 cannot be divided over 7 tensor-parallel ranks",
     ("cost", "llama-3-8b", "--sizes", "x"): "Llama-3 8B has its own sizes; --sizes goes with a pattern",
     ("cost", "M|M|M", "--pp", "2"): "3 stages cannot be divided over 2 pipeline ranks",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workbench.arch.architecture import Architecture
-from workbench.arch.sizes import ModelSizes
+from workbench.arch.sizes import ModelSizes, SizesError
 from workbench.cli.output import printable
 from workbench.cli.patterns import only
 from workbench.errors import WorkbenchError
@@ -37,8 +37,13 @@ def target(args: argparse.Namespace, command: str) -> Target:
     if args.vocab_size is not None:
         found = replace(found, sizes=replace(found.sizes, vocab_size=args.vocab_size))
     elif found.sizes.vocab_size is None:
-        raise WorkbenchError(f"the vocabulary of {found.title} is not published: --vocab-size says one")
-    return Target(found.title, Architecture(found.pattern, found.sizes, dtype=args.dtype), found.notes)
+        raise WorkbenchError(f"{found.title} comes without a vocab_size: --vocab-size says one")
+    try:
+        architecture = Architecture(found.pattern, found.sizes, dtype=args.dtype)
+    except SizesError as error:
+        # What a file could not say is often the reason: Jamba's layers are Mamba-1.
+        raise WorkbenchError("\n  ".join([f"{found.title}: {error}", *found.notes])) from error
+    return Target(found.title, architecture, found.notes)
 
 
 # ------------------------------------------------------------------------------------------------------
