@@ -43,9 +43,9 @@ def facts(found: Balance) -> scene.Facts:
     return scene.Facts(entries)
 
 
-def stage_table(found: Balance, by: str) -> scene.Table:
-    """One row a stage: what is in it and what it costs, beside the slowest."""
-    unit, shown = UNITS[by]
+def stage_table(found: Balance, by: str = "") -> scene.Table:
+    """One row a stage: what is in it and what it costs, beside the slowest. `by` is a key of `UNITS`, or "": any cost."""
+    unit, shown = UNITS.get(by, ("cost", amount))
     columns = (
         scene.Column("stage", "right"),
         scene.Column("blocks", "right"),
@@ -98,7 +98,7 @@ def to_json(found: Balance, by: str, before: Balance | None) -> dict[str, Any]:
 
 def mimebundle(found: Balance) -> dict[str, str]:
     """What a notebook shows for a placement, whatever its costs count."""
-    parts = (facts(found), pattern_view.strip(found.pattern), _plain_table(found))
+    parts = (facts(found), pattern_view.strip(found.pattern), stage_table(found))
     shown = scene.Document(str(found.pattern) or pattern_view.EMPTY, parts, code=True)
     return {"text/plain": text.render(shown).rstrip("\n"), "text/html": notebook.render(shown)}
 
@@ -108,11 +108,3 @@ def mimebundle(found: Balance) -> dict[str, str]:
 
 def _folded(stage: str) -> str:
     return compressed(Pattern(stage)) if stage else ""
-
-
-def _plain_table(found: Balance) -> scene.Table:
-    table = stage_table(found, "parameters")
-    columns = tuple(
-        scene.Column("cost", "right") if place == 4 else column for place, column in enumerate(table.columns)
-    )
-    return scene.Table(columns, table.rows, table.caption)

@@ -16,15 +16,13 @@ from workbench.views.formulas import formulas
 from workbench.views.kinds import kind_name
 from workbench.views.numbers import amount, count, counted, operations, percent, size
 
-_MANY_STAGES = 1
-
 
 def document(cost: Cost, title: str = "", notes: Sequence[str] = ()) -> scene.Document:
     """The whole report. `title` names the model, `notes` are what its source says about it."""
     pattern = cost.architecture.pattern
     parts: list[scene.Part] = [*overview(cost.architecture, headline(cost)), kinds_table(cost.architecture)]
     parts.append(scene.Section("FLOPs", (flops_table(cost), length_table(cost), scene.Paragraph(_conventions(cost)))))
-    if len(pattern.stages) > _MANY_STAGES:
+    if len(pattern.stages) > 1:
         parts.append(scene.Section("Pipeline stages", (stage_facts(cost.stages), stage_table(cost.stages, "flops"))))
     parts.append(scene.Section("Memory of each rank", (rank_table(cost), scene.Paragraph(_memory_note(cost)))))
     parts.append(scene.Section("Inference state", (state_table(cost),)))
@@ -38,7 +36,7 @@ def document(cost: Cost, title: str = "", notes: Sequence[str] = ()) -> scene.Do
 
 def mimebundle(cost: Cost) -> dict[str, str]:
     """What a notebook shows for a cost."""
-    staged = len(cost.architecture.pattern.stages) > _MANY_STAGES
+    staged = len(cost.architecture.pattern.stages) > 1
     stages: tuple[scene.Part, ...] = (stage_table(cost.stages, "flops"),) if staged else ()
     tables = (kinds_table(cost.architecture), flops_table(cost), *stages, rank_table(cost), state_table(cost))
     parts = (*overview(cost.architecture, headline(cost)), *tables, *formulas(cost))
