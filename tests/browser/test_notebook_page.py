@@ -1,25 +1,25 @@
-"""The first notebook as a page: executed, made HTML that asks nothing of anybody, and really drawn by a browser."""
+"""Notebooks as pages: executed, made HTML that asks nothing of anybody, and really drawn by a browser."""
 
 import re
 
 import pytest
 from nbconvert import HTMLExporter
 
-from ..notebooks.running import FIRST, NOTEBOOKS, executed
+from ..notebooks.running import COSTS, FIRST, NOTEBOOKS, executed
 from .test_reports import CHROMIUM, read_png, screenshot
 
 pytestmark = pytest.mark.browser
 
-# What lab's template would load from a CDN: formulas, widgets and diagrams, of which the notebook has none.
+# What lab's template would load from a CDN: formulas, widgets and diagrams, of which the notebooks have none.
 NOT_NEEDED = {"mathjax_url": "", "require_js_url": "", "jquery_url": "", "mermaid_js_url": ""}
 
 MAMBA, ATTENTION = (0x00, 0x72, 0xB2), (0xC8, 0x4E, 0x00)
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    """The executed notebook as HTML."""
-    (path,) = (path for path in NOTEBOOKS if path.stem == FIRST)
+@pytest.fixture(scope="module", params=[FIRST, COSTS])
+def page(request, tmp_path_factory):
+    """An executed notebook as HTML."""
+    (path,) = (path for path in NOTEBOOKS if path.stem == request.param)
     notebook = executed(path, tmp_path_factory.mktemp("run"))
     exporter = HTMLExporter(template_name="lab", embed_images=True, **NOT_NEEDED)
     source, _ = exporter.from_notebook_node(notebook)

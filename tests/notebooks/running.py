@@ -10,6 +10,7 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9]*.ipynb"))
 FIRST = "01_from_pattern_to_proof"
+COSTS = "02_what_it_costs"
 
 
 class _ThisEnvironment(KernelSpecManager):
@@ -27,13 +28,15 @@ def read(path):
     return notebook
 
 
-def executed(path, folder, pattern=None):
-    """The notebook after a run in `folder`; `pattern` is put in the place of the first code cell's value."""
+def executed(path, folder, value=None):
+    """The notebook after a run in `folder`; `value` is put in the place of the first code cell's (`PATTERN = "M"`)."""
     notebook = read(path)
-    if pattern is not None:
+    if value is not None:
         first = code_cells(notebook)[0]
-        assert first.source.startswith("PATTERN = ")
-        first.source = f"PATTERN = {pattern!r}"
+        variable, is_there, _ = first.source.partition(" = ")
+        assert is_there
+        assert variable.isupper()
+        first.source = f"{variable} = {value!r}"
     manager = AsyncKernelManager(kernel_spec_manager=_ThisEnvironment())
     # km and not kernel_name: a kernel that is looked up by name may belong to another environment.
     NotebookClient(notebook, km=manager, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
@@ -48,6 +51,11 @@ def code_cells(notebook):
 def outputs(notebook):
     """Every output of every cell, in order."""
     return [output for cell in code_cells(notebook) for output in cell.outputs]
+
+
+def stderr(notebook):
+    """What was said on stderr, by every cell that said something."""
+    return [output.text for output in outputs(notebook) if output.get("name") == "stderr"]
 
 
 def shown_text(notebook):

@@ -6,7 +6,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from workbench import Pattern
 
-from .running import FIRST, NOTEBOOKS, code_cells, executed, outputs, read, shown_text
+from .running import FIRST, NOTEBOOKS, code_cells, executed, outputs, read, shown_text, stderr
 
 EVERY = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 (FIRST_PATH,) = (path for path in NOTEBOOKS if path.stem == FIRST)
@@ -96,10 +96,6 @@ def test_first_notebook_takes_another_pattern(pattern, tmp_path):
     assert f"{len(Pattern(pattern).blocks)} block" in text
     assert "✗ failed: 1 difference, in sub-layer 0" in text
     assert stderr(notebook) == []
-
-
-def stderr(notebook):
-    return [output.text for output in outputs(notebook) if output.get("name") == "stderr"]
 
 
 def shown(cell):

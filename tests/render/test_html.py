@@ -136,4 +136,5 @@ def test_bars_are_shapes_with_their_number_beside_them():
     source = html.render(Document("Title", (table,)))
     assert [rect["width"] for rect in Page(source).all("rect") if rect["class"] == "length"] == ["25", "100"]
     assert "25 %" in Page(source).text
-    assert "▌" in notebook.render(Document("", (table,)))
+    bare = notebook.render(Document("", (table,)))
+    assert "<samp>██▌" + "\u00a0" * 7 + "</samp> 25 %" in bare, "blocks and spaces of one width"

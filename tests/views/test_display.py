@@ -26,6 +26,17 @@ def test_table_keeps_every_digit():
     ]
 
 
+def test_numbers_with_their_unit_stand_below_each_other():
+    columns = ["bytes", "share", "factor", "words"]
+    shown = str(
+        table("Quantities.", columns, [("1.86 TiB", "< 0.1 %", "×7.35", "4 GB left"), ("0 B", "12.5 %", "×10.0", "–")])
+    )
+    assert shown.splitlines()[3:] == [
+        "  1.86 TiB  < 0.1 %   ×7.35  4 GB left",
+        "       0 B   12.5 %   ×10.0  –",
+    ]
+
+
 def test_backquoted_column_is_code_and_its_text_is_escaped():
     html = table("Names.", ["`name`", "in words"], [("<b>", "<i>")])._repr_mimebundle_()["text/html"]
     assert "<code>&lt;b&gt;</code>" in html

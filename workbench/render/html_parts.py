@@ -159,7 +159,8 @@ def _group(group: StripGroup, bare: bool) -> str:
 
 def _bar(bar: Bar, bare: bool) -> str:
     if bare:
-        return f"{bar_text(bar)} {markup(bar.text)}"
+        # In letters of one width, so that the numbers behind the bars stand below each other.
+        return f"<samp>{bar_text(bar)}</samp> {markup(bar.text)}"
     width = f"{100 * min(max(bar.share, 0.0), 1.0):.4g}"
     drawn = f'<rect class="track" width="100" height="8"/><rect class="length" width="{width}" height="8"/>'
     shape = f'<svg class="bar" aria-hidden="true" viewBox="0 0 100 8" preserveAspectRatio="none">{drawn}</svg>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ from workbench.compare.verdict import Check
 from workbench.render import notebook, scene, text
 from workbench.views.differences import difference_sections, words
 from workbench.views.numbers import measure
+
+# A number with its unit, as `workbench.views.numbers` writes it, and a factor or a dash beside it: "20.8 GFLOP", "< 0.1 %", "×7.35".
+_QUANTITY = re.compile(r"(< )?[-+]?[\d,.]+( (%|[KMGTPEZ]?FLOP|([KMGTP]i)?B|ms)|[KMBT])|×[\d,.]+|–")
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ class Shown:
 def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Shown:
     """Rows of anything under a caption that says what they show.
 
-    A column whose label stands in backquotes is set as code; a column of numbers is set to the right. A float keeps
-    every digit that Python writes, True is "yes", None is a dash.
+    A column whose label stands in backquotes is set as code; a column of numbers, or of texts that are a number with its
+    unit, is set to the right. A float keeps every digit that Python writes, True is "yes", None is a dash.
 
     >>> print(table("The first steps.", ["step", "`loss`"], [(1, 4.868778705596924), (2, 4.5)]))
     The first steps.
@@ -58,9 +62,15 @@ def findings(*checks: Check) -> Shown:
 
 
 def _column(label: str, values: Sequence[Any]) -> scene.Column:
-    numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in values if value is not None]
+    numbers = [_is_number(value) for value in values if value is not None]
     code = len(label) > 1 and label[0] == label[-1] == "`"
     return scene.Column(label.strip("`") if code else label, "right" if numbers and all(numbers) else "left", code)
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return _QUANTITY.fullmatch(value) is not None
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _cell(value: Any) -> str:
