@@ -39,15 +39,25 @@ def test_the_first_example_says_what_its_comments_say() -> None:
     assert eval(expression, space) is True
 
 
-def test_the_second_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_costs_are_what_the_comment_says() -> None:
+    lines = blocks("python")[1].splitlines()
+    space: dict[str, object] = {}
+    exec("\n".join(lines), space)
+    parameters = next(line for line in lines if line.startswith("super_120b.parameters"))
+    assert f"# {eval(parameters.split('#')[0], space)}," in parameters
+    stages = next(line for line in lines if line.startswith("best_stages"))
+    assert str(eval(stages.split("#")[0], space)).count("|") == 7
+
+
+def test_the_third_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(blocks("python")[1], {})
+    exec(blocks("python")[2], {})
     assert (tmp_path / "run" / "step-0" / "metadata.json").exists()
 
 
 def test_the_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
     commands = re.findall(r"\$ workbench (\w+)", README)
-    assert {"explain", "fuse", "verify", "lab"} <= set(commands)
+    assert {"explain", "fuse", "verify", "presets", "cost", "balance", "lab"} <= set(commands)
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from workbench.compare.equivalence import verify
     from workbench.compare.verdict import Verdict
     from workbench.cost.balance import Balance
+    from workbench.cost.ranks import Parallel
     from workbench.cost.stages import best_stages
     from workbench.cost.summary import Cost, estimate
     from workbench.pattern.checks import check
@@ -25,6 +26,7 @@ _HOMES = {
     "Cost": "workbench.cost.summary",
     "Diagnostic": "workbench.pattern.diagnostics",
     "ModelSizes": "workbench.arch.sizes",
+    "Parallel": "workbench.cost.ranks",
     "Pattern": "workbench.pattern.model",
     "PatternError": "workbench.pattern.diagnostics",
     "Verdict": "workbench.compare.verdict",
@@ -61,6 +63,7 @@ __all__ = [
     "Cost",
     "Diagnostic",
     "ModelSizes",
+    "Parallel",
     "Pattern",
     "PatternError",
     "Verdict",

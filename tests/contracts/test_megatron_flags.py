@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, assume, given, settings
 
 from tests.contracts.architectures import MEDIUM, ODD, OPTIONS, TINY, plain_sizes, random_cases
 from workbench.arch.architecture import Architecture
+from workbench.arch.megatron.arguments import from_arguments, to_arguments
 from workbench.arch.megatron.fields import CAVEATS, HARMLESS
 from workbench.arch.megatron.flags import CAVEAT_FLAGS, MODEL_FLAGS, NO_FLAG, OTHER_CAVEATS
 from workbench.arch.megatron.run_flags import ONE_VALUE, SEVERAL_VALUES, SWITCHES
-from workbench.arch.megatron_arguments import from_arguments, to_arguments
 from workbench.arch.sizes import ModelSizes
 from workbench.errors import WorkbenchError
 from workbench.fusion.sizes_of import sizes_of

@@ -40,7 +40,7 @@ def test_the_check_can_fail():
 
 def test_public_names_are_pinned():
     assert workbench.__all__ == [
-        "Architecture", "Balance", "Cost", "Diagnostic", "ModelSizes", "Pattern", "PatternError", "Verdict", "best_stages",
+        "Architecture", "Balance", "Cost", "Diagnostic", "ModelSizes", "Parallel", "Pattern", "PatternError", "Verdict", "best_stages",
         "check", "estimate", "preset", "presets", "verify",
     ]  # fmt: skip
     assert dir(workbench) == sorted(workbench.__all__)

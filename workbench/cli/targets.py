@@ -114,7 +114,7 @@ def _hugging_face(path: Path) -> _Found:
 
 def _script(path: Path) -> _Found:
     """The flags of a shell script, which is read and not run."""
-    from workbench.arch.megatron_arguments import from_arguments
+    from workbench.arch.megatron.arguments import from_arguments
 
     try:
         found = from_arguments(path.read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from workbench.arch.megatron_arguments import from_arguments
+from workbench.arch.megatron.arguments import from_arguments
 from workbench.arch.sizes import ModelSizes, SizesError
 from workbench.errors import WorkbenchError
 from workbench.pattern.diagnostics import PatternError

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 
 from tests.contracts.architectures import MEDIUM, ODD, OPTIONS, TINY, plain_sizes, random_cases
 from workbench.arch.architecture import Architecture
-from workbench.arch.megatron_arguments import as_script, from_arguments, to_arguments
+from workbench.arch.megatron.arguments import as_script, from_arguments, to_arguments
 from workbench.arch.presets import preset
 from workbench.arch.sizes import ModelSizes
 from workbench.errors import WorkbenchError
