@@ -1,3 +1,5 @@
+from xml.etree import ElementTree
+
 import pytest
 
 from workbench.render.escape import columns, markup, one_line, visible
@@ -10,6 +12,8 @@ from workbench.render.escape import columns, markup, one_line, visible
         ("a\x1b[31mred", "a␛[31mred"),
         ("a\u202eb", "a�b"),
         ("a\udcffb", "a�b"),
+        ("a\uffffb\ufffe", "a�b�"),
+        ("a\U0001ffff\ufdd0", "a��"),
         ("two\nlines", "two\nlines"),
         ("\x00\x7f", "␀␡"),
     ],
@@ -29,3 +33,8 @@ def test_markup_is_escaped_for_elements_and_attributes():
 def test_columns_of_wide_and_combining_characters():
     assert columns("層M") == 3
     assert columns("é") == 1
+
+
+def test_a_drawing_of_any_text_is_well_formed():
+    for code in (*range(0x250), 0x202E, 0xD800, 0xFDD0, 0xFFFE, 0xFFFF, 0x1FFFF, 0x10FFFF):
+        ElementTree.fromstring(f'<text title="{markup(chr(code))}">{markup(chr(code))}</text>')
