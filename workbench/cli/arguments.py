@@ -8,6 +8,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from workbench.cli.patterns import plain, protect
+from workbench.cli.values import natural, positive, probability, tolerance
 
 _RAW = argparse.RawDescriptionHelpFormatter
 
@@ -120,13 +121,13 @@ def _verify(parser: argparse.ArgumentParser) -> None:
         "--backend", choices=("auto", "local", "te"), default="auto", help="layer modules (default: auto)"
     )
     run = parser.add_argument_group("the run")
-    run.add_argument("--steps", type=_positive, default=5, help="optimizer steps (default: 5)")
-    run.add_argument("--seed", type=_natural, default=1234, help="seed of weights and data (default: 1234)")
+    run.add_argument("--steps", type=positive, default=5, help="optimizer steps (default: 5)")
+    run.add_argument("--seed", type=natural, default=1234, help="seed of weights and data (default: 1234)")
     run.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="arithmetic (default: fp32)")
-    run.add_argument("--dropout", metavar="P", type=_probability, help="dropout probability (default: the sizes')")
-    tolerance = parser.add_argument_group("tolerance (default: bitwise)")
-    tolerance.add_argument("--atol", metavar="X", type=_tolerance, default=0.0, help="absolute")
-    tolerance.add_argument("--rtol", metavar="X", type=_tolerance, default=0.0, help="relative")
+    run.add_argument("--dropout", metavar="P", type=probability, help="dropout probability (default: the sizes')")
+    nearness = parser.add_argument_group("tolerance (default: bitwise)")
+    nearness.add_argument("--atol", metavar="X", type=tolerance, default=0.0, help="absolute")
+    nearness.add_argument("--rtol", metavar="X", type=tolerance, default=0.0, help="relative")
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print the verdict as JSON; progress goes to stderr")
     output.add_argument("--quiet", action="store_true", help="print the verdict's headline only")
@@ -173,10 +174,10 @@ def _architecture(parser: argparse.ArgumentParser) -> None:
     )
     model = parser.add_argument_group("the model")
     model.add_argument("--sizes", metavar="FILE.json", type=plain, help="sizes of a pattern's model (default: tiny)")
-    model.add_argument("--vocab-size", metavar="N", type=_positive, help="instead of the vocabulary of the sizes")
+    model.add_argument("--vocab-size", metavar="N", type=positive, help="instead of the vocabulary of the sizes")
     model.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="of the weights (default: bf16)")
     model.add_argument(
-        "--sequence-length", metavar="N", type=_positive, default=8192, help="tokens of a sequence (default: 8192)"
+        "--sequence-length", metavar="N", type=positive, default=8192, help="tokens of a sequence (default: 8192)"
     )
 
 
@@ -191,10 +192,10 @@ def _cost(parser: argparse.ArgumentParser) -> None:
     ):
         default = None if name == "pipeline" else 1
         parallel.add_argument(
-            f"--{name}-parallel", f"--{short}", metavar="N", type=_positive, default=default, help=what
+            f"--{name}-parallel", f"--{short}", metavar="N", type=positive, default=default, help=what
         )
     run = parser.add_argument_group("the run")
-    run.add_argument("--micro-batch", metavar="N", type=_positive, default=1, help="sequences (default: 1)")
+    run.add_argument("--micro-batch", metavar="N", type=positive, default=1, help="sequences (default: 1)")
     run.add_argument(
         "--recompute",
         metavar="WHAT",
@@ -210,7 +211,7 @@ def _cost(parser: argparse.ArgumentParser) -> None:
 
 def _balance(parser: argparse.ArgumentParser) -> None:
     _architecture(parser)
-    parser.add_argument("--stages", metavar="N", type=_positive, required=True, help="pipeline stages to place")
+    parser.add_argument("--stages", metavar="N", type=positive, required=True, help="pipeline stages to place")
     parser.add_argument(
         "--by", choices=("flops", "parameters"), default="flops", help="what a stage costs (default: training FLOPs)"
     )
@@ -231,43 +232,6 @@ def _page(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 def _lab(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("jupyter", metavar="ARG", nargs="*", help="after --: arguments of JupyterLab")
     parser.set_defaults(run=_lazy("workbench.cli.lab", "run_lab"))
-
-
-# ---------------------------------------------------------------------------------------------- values
-
-
-_MOST_DIGITS = 18  # of a number: no count has more, and arithmetic with it stays quick
-
-
-def _natural(text: str, least: int = 0) -> int:
-    digits = len(text) if text.isascii() and text.isdigit() else 0
-    if digits > _MOST_DIGITS:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at most {_MOST_DIGITS} digits, not {digits}")
-    if not digits or int(text) < least:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not {text!r}")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    return _natural(text, least=1)
-
-
-def _tolerance(text: str) -> float:
-    return _number(text, float("inf"), "a number of at least 0")
-
-
-def _probability(text: str) -> float:
-    return _number(text, 1.0, "a probability of at least 0 and below 1")
-
-
-def _number(text: str, below: float, wanted: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 <= value < below:
-        raise argparse.ArgumentTypeError(f"expected {wanted}, not {text!r}")
-    return value
 
 
 class _Version(argparse.Action):

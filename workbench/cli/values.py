@@ -1,0 +1,42 @@
+"""Numbers on a command line: each function is the `type` of an argument and says in words what it expected."""
+
+from __future__ import annotations
+
+import argparse
+
+_MOST_DIGITS = 18  # of a number: no count has more, and arithmetic with it stays quick
+
+
+def natural(text: str, least: int = 0) -> int:
+    """A whole number of at least `least`, in ASCII digits."""
+    digits = len(text) if text.isascii() and text.isdigit() else 0
+    if digits > _MOST_DIGITS:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at most {_MOST_DIGITS} digits, not {digits}")
+    if not digits or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not {text!r}")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    return natural(text, least=1)
+
+
+def tolerance(text: str) -> float:
+    """A finite number of at least 0."""
+    return _number(text, float("inf"), "a number of at least 0")
+
+
+def probability(text: str) -> float:
+    """A number of at least 0 and below 1: a dropout of everything leaves nothing to train."""
+    return _number(text, 1.0, "a probability of at least 0 and below 1")
+
+
+def _number(text: str, below: float, wanted: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value < below:
+        raise argparse.ArgumentTypeError(f"expected {wanted}, not {text!r}")
+    return value
