@@ -6,7 +6,7 @@ its projection and its sub-layers. Each part knows its canonical prefix, its wei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar
@@ -159,10 +159,12 @@ class Architecture:
         """
         return tuple(tensor for tensor, _ in self.built_and_canonical(backend))
 
-    def built_and_canonical(self, backend: str = "te") -> Iterator[tuple[Tensor, Tensor]]:
-        """(entry of a built model, the same in the canonical layout), in the order of `canonical`."""
+    def built_and_canonical(
+        self, backend: str = "te", parts: Iterable[Part] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """(entry of a built model, the same in the canonical layout), in the order of `canonical`; of all or some parts."""
         check_choice("backend", backend, BACKENDS)
-        for part in self.parts:
+        for part in self.parts if parts is None else parts:
             for weight in _each(part.rows):
                 canonical = self.tensor(f"{part.prefix}{weight.name}", weight)
                 yield self.tensor(_built_name(part, weight.name, backend), weight), canonical

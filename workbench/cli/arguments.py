@@ -77,6 +77,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     _presets(command("presets", "list published architectures with their sources, or show one", _PRESETS))
     _cost(command("cost", "count parameters, FLOPs and memory, stage by stage, without building anything", _COST))
     _balance(command("balance", "place | so that the slowest pipeline stage is as quick as it can be", _BALANCE))
+    _report(command("report", "write everything about a model as one HTML page for a design review", _REPORT))
     _lab(
         command(
             "lab", "open JupyterLab on the notebooks", "  workbench lab\n  workbench lab -- --no-browser --port 8889\n"
@@ -151,6 +152,12 @@ _COST = """\
   workbench cost train_hybrid.sh --json
 """
 
+_REPORT = """\
+  workbench report 'M[*-]M[ME]' -o review.html
+  workbench report 'M[*-]M[ME]' --against 'M*-MME' --verdict verdict.json -o review.html
+  workbench report nemotron-h-56b --tensor-parallel 8 -o review.html
+"""
+
 _BALANCE = """\
   workbench balance nemotron-h-56b --stages 8
   workbench balance 'M[*-]M[ME]' --stages 2 --by parameters
@@ -181,8 +188,8 @@ def _architecture(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _cost(parser: argparse.ArgumentParser) -> None:
-    _architecture(parser)
+def _run(parser: argparse.ArgumentParser) -> None:
+    """What an architecture's costs depend on besides itself."""
     parallel = parser.add_argument_group("ranks")
     for short, name, what in (
         ("tp", "tensor", "ranks that divide each layer"),
@@ -205,6 +212,11 @@ def _cost(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--no-distributed-optimizer", action="store_true", help="every replica holds the whole optimizer state"
     )
+
+
+def _cost(parser: argparse.ArgumentParser) -> None:
+    _architecture(parser)
+    _run(parser)
     _page(parser).add_argument("--details", action="store_true", help="print every weight and every formula too")
     parser.set_defaults(run=_lazy("workbench.cli.cost", "run_cost"))
 
@@ -217,6 +229,21 @@ def _balance(parser: argparse.ArgumentParser) -> None:
     )
     _page(parser)
     parser.set_defaults(run=_lazy("workbench.cli.balance", "run_balance"))
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    _architecture(parser)
+    _run(parser)
+    beside = parser.add_argument_group("what stands beside it")
+    beside.add_argument("--against", metavar="PATTERN", type=plain, help="another pattern, with the same sizes")
+    beside.add_argument("--verdict", metavar="FILE.json", type=plain, help="as workbench verify --output writes it")
+    beside.add_argument("--date", metavar="TEXT", type=plain, help="a date to print; without it the page has none")
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "-o", "--output", metavar="FILE.html", type=plain, help="write to FILE.html, not to standard output"
+    )
+    output.add_argument("--force", action="store_true", help="replace FILE.html when it exists")
+    parser.set_defaults(run=_lazy("workbench.cli.report", "run_report"))
 
 
 def _page(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

@@ -6,6 +6,7 @@ into a scene, `Verdict.to_json` / `Verdict.from_json` carry it between the two.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
@@ -106,18 +107,22 @@ class Verdict:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Verdict:
         """A verdict from `to_json` data; raises `WorkbenchError` when it is not one."""
-        if data.get("schema") != SCHEMA:
-            raise WorkbenchError(f"not a verdict: expected schema {SCHEMA!r}, found {data.get('schema')!r}")
+        if not isinstance(data, Mapping) or data.get("schema") != SCHEMA:
+            found = data.get("schema") if isinstance(data, Mapping) else data
+            raise WorkbenchError(f"not a verdict: expected schema {SCHEMA!r}, found {found!r:.100}")
         try:
-            return cls(
+            verdict = cls(
                 left=_twin(data["left"]),
                 right=_twin(data["right"]),
                 checks=tuple(_check(check) for check in data["checks"]),
-                environment=data["environment"],
-                seconds=data["seconds"],
+                environment=_mapping(data["environment"], _DEEPEST),
+                seconds={name: _span(spent) for name, spent in _mapping(data["seconds"]).items()},
             )
-        except (KeyError, TypeError) as error:
-            raise WorkbenchError(f"not a verdict: {error}") from error
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise WorkbenchError(f"not a verdict: {error!s:.200}") from error
+        if data.get("equivalent", verdict.equivalent) is not verdict.equivalent:
+            raise WorkbenchError("not a verdict: what it says of equivalence is not what its checks say")
+        return verdict
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         if Verdict.view is None:
@@ -125,14 +130,67 @@ class Verdict:
         return Verdict.view(self)
 
 
+# ------------------------------------------------------------------------------------------------------
+
+_DEEPEST = 8  # levels of an environment
+
+# What a file may hold in a field. JSON has no infinities: they were written as the texts "nan" and "inf".
+_TEXT, _COUNT, _NUMBER = (str,), (int,), (int, float, str, type(None))
+_TWIN = {"pattern": _TEXT, "blocks": _COUNT, "sublayers": _COUNT, "fused": _COUNT, "parameters": _COUNT}
+_CHECK = {"name": _TEXT, "question": _TEXT, "summary": _TEXT}
+_DIFFERENCE = {
+    **dict.fromkeys(("name", "place", "problem", "detail"), _TEXT),
+    **dict.fromkeys(("mismatched", "elements"), (int, type(None))),
+    **dict.fromkeys(("max_abs", "max_rel", "max_ulp"), _NUMBER),
+}
+
+
 def _twin(data: Mapping[str, Any]) -> Twin:
-    return Twin(**{**data, "modules": tuple((str(name), str(kind)) for name, kind in data["modules"])})
+    return Twin(**{**_typed(data, _TWIN), "modules": tuple((str(name), str(kind)) for name, kind in data["modules"])})
 
 
 def _check(data: Mapping[str, Any]) -> Check:
-    return Check(**{**data, "differences": tuple(_difference(item) for item in data["differences"])})
+    passed = _mapping(data)["passed"]
+    if not any(passed is outcome for outcome in (True, False, None)):
+        raise TypeError(f"passed is {passed!r}")
+    differences = tuple(_difference(item) for item in data["differences"])
+    return Check(
+        **{
+            **_typed(data, _CHECK),
+            "measured": _mapping(data["measured"]),
+            "seconds": _span(data["seconds"]),
+            "differences": differences,
+        }
+    )
 
 
 def _difference(data: Mapping[str, Any]) -> Difference:
     index = data["first_index"]
-    return Difference(**{**data, "first_index": None if index is None else tuple(index)})
+    return Difference(**{**_typed(data, _DIFFERENCE), "first_index": None if index is None else tuple(map(int, index))})
+
+
+def _typed(data: Mapping[str, Any], wanted: Mapping[str, tuple[type, ...]]) -> Mapping[str, Any]:
+    for name, types in wanted.items():
+        value = _mapping(data)[name]
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise TypeError(f"{name} is {value!r}")
+    return data
+
+
+def _mapping(data: Any, depth: int | None = None) -> Mapping[str, Any]:
+    """The data, which must be an object; where `depth` is given, objects and lists in it nest no deeper."""
+    if not isinstance(data, Mapping):
+        raise TypeError(f"expected an object, found {data!r}")
+    level: list[Any] = [data]
+    for _ in range(depth or 0):
+        inner = (entry.values() if isinstance(entry, Mapping) else entry for entry in level)
+        level = [value for values in inner for value in values if isinstance(value, Mapping | list | tuple)]
+    if depth is not None and level:
+        raise ValueError(f"values nested more than {depth} deep")
+    return data
+
+
+def _span(seconds: Any) -> float:
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not math.isfinite(seconds):
+        raise TypeError(f"a time is {seconds!r}")
+    return seconds

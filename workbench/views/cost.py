@@ -21,17 +21,24 @@ def document(cost: Cost, title: str = "", notes: Sequence[str] = ()) -> scene.Do
     """The whole report. `title` names the model, `notes` are what its source says about it."""
     pattern = cost.architecture.pattern
     parts: list[scene.Part] = [*overview(cost.architecture, headline(cost)), kinds_table(cost.architecture)]
-    parts.append(scene.Section("FLOPs", (flops_table(cost), length_table(cost), scene.Paragraph(_conventions(cost)))))
-    if len(pattern.stages) > 1:
-        parts.append(scene.Section("Pipeline stages", (stage_facts(cost.stages), stage_table(cost.stages, "flops"))))
-    parts.append(scene.Section("Memory of each rank", (rank_table(cost), scene.Paragraph(_memory_note(cost)))))
-    parts.append(scene.Section("Inference state", (state_table(cost),)))
-    parts.append(scene.Section("Blocks", (scene.Details(counted(len(pattern.blocks), "block"), (block_table(cost),)),)))
+    parts += sections(cost)
     if notes:
         parts.append(scene.Section("About this model", (scene.Notes(tuple(map(scene.Note, notes))),)))
     parts.append(scene.Section("Weights", weights(cost.architecture)))
     parts.append(scene.Section("Formulas", tuple(formulas(cost))))
     return scene.Document(title or compressed(pattern), tuple(parts), kind="Cost")
+
+
+def sections(cost: Cost) -> tuple[scene.Section, ...]:
+    """FLOPs, stages, memory, inference state and blocks, each under its heading."""
+    pattern = cost.architecture.pattern
+    parts = [scene.Section("FLOPs", (flops_table(cost), length_table(cost), scene.Paragraph(_conventions(cost))))]
+    if len(pattern.stages) > 1:
+        parts.append(scene.Section("Pipeline stages", (stage_facts(cost.stages), stage_table(cost.stages, "flops"))))
+    parts.append(scene.Section("Memory of each rank", (rank_table(cost), scene.Paragraph(_memory_note(cost)))))
+    parts.append(scene.Section("Inference state", (state_table(cost),)))
+    parts.append(scene.Section("Blocks", (scene.Details(counted(len(pattern.blocks), "block"), (block_table(cost),)),)))
+    return tuple(parts)
 
 
 def mimebundle(cost: Cost) -> dict[str, str]:

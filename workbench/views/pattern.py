@@ -30,9 +30,8 @@ def document(pattern: Pattern) -> scene.Document:
         times = counted(pattern.mtp.depths, "depth")
         caption = f"Every block of one MTP depth, built for {times}. MTP numbers its own layers, from 0."
         parts.append(scene.Section("Multi-token prediction", (_block_table(pattern.mtp.blocks, caption),)))
-    rewrites = _rewrites(pattern)
-    if rewrites:
-        parts.append(scene.Section("The same model, written otherwise", rewrites))
+    if others := rewrites(pattern):
+        parts.append(scene.Section("The same model, written otherwise", others))
     return scene.Document(str(pattern) or EMPTY, tuple(parts), kind="Layer pattern", code=True)
 
 
@@ -85,6 +84,18 @@ def notes(pattern: Pattern) -> scene.Notes:
         message = f"{count(len(pairs))} pairs could each be one block: same model, same checkpoint"
         entries.append(scene.Note(message, "unfused-pair", "the pattern with every pair fused stands below"))
     return scene.Notes(tuple(entries))
+
+
+def rewrites(pattern: Pattern) -> tuple[scene.Part, ...]:
+    """Other texts of the same sub-layers: all fused, nothing fused, and a short one where it is long."""
+    forms = [
+        ("Every pair fused", str(pattern.fused())),
+        ("Nothing fused, as checkpoints are written", str(pattern.unfused())),
+    ]
+    forms = [(label, written) for label, written in forms if written != str(pattern)]
+    if len(str(pattern)) >= _LONG:
+        forms.append(("Repeats folded, for reading only", compressed(pattern)))
+    return tuple(scene.Code(written, label) for label, written in forms)
 
 
 def mimebundle(pattern: Pattern) -> dict[str, str]:
@@ -140,14 +151,3 @@ def _block_table(blocks: tuple[Block, ...], caption: str) -> scene.Table:
 
 def _note(entry: Diagnostic) -> scene.Note:
     return scene.Note(f"at {entry.span}: {entry.message}", entry.code, entry.hint)
-
-
-def _rewrites(pattern: Pattern) -> tuple[scene.Part, ...]:
-    forms = [
-        ("Every pair fused", str(pattern.fused())),
-        ("Nothing fused, as checkpoints are written", str(pattern.unfused())),
-    ]
-    forms = [(label, written) for label, written in forms if written != str(pattern)]
-    if len(str(pattern)) >= _LONG:
-        forms.append(("Repeats folded, for reading only", compressed(pattern)))
-    return tuple(scene.Code(written, label) for label, written in forms)

@@ -24,12 +24,12 @@ def document(verdict: Verdict) -> scene.Document:
     parts: list[scene.Part] = [
         banner(verdict),
         scene.Section("The twins", (scene.SideBySide((left, right)),)),
-        scene.Section("Checks", (checks_table(verdict), _questions(verdict))),
+        scene.Section("Checks", (checks_table(verdict), questions(verdict))),
     ]
     if verdict.failed:
         parts.append(scene.Section("What is not the same", difference_sections(verdict.failed)))
     if verdict.environment:
-        parts.append(scene.Section("Obtained with", _environment(verdict.environment)))
+        parts.append(scene.Section("Obtained with", environment(verdict.environment)))
     if verdict.seconds:
         parts.append(scene.Section("Time", (_time(verdict.seconds),)))
     return scene.Document("Verdict on the twins", tuple(parts), kind="Equivalence")
@@ -70,6 +70,35 @@ def checks_table(verdict: Verdict) -> scene.Table:
     )
     rows = tuple((_status(check), words(check.name), said(check), duration(check.seconds)) for check in verdict.checks)
     return scene.Table(columns, rows, "Every check, in the order it ran. A check that could not run is not a pass.")
+
+
+def questions(verdict: Verdict) -> scene.Details:
+    """The question behind every check, folded."""
+    columns = (scene.Column("check"), scene.Column("question"))
+    rows = tuple((words(check.name), check.question) for check in verdict.checks)
+    return scene.Details("What each check asks", (scene.Table(columns, rows, "The question behind every check."),))
+
+
+def environment(values: Mapping[str, Any]) -> tuple[scene.Part, ...]:
+    """One table of everything, a group of many values apart and folded."""
+    rows: list[tuple[str, str, str]] = []
+    folded: list[scene.Part] = []
+    # Single values first: what stands in a column of its own is found sooner.
+    for name, value in sorted(values.items(), key=lambda entry: isinstance(entry[1], Mapping)):
+        flat = _flat(value) if isinstance(value, Mapping) else {"": value}
+        shown = [(words(entry), _value(found)) for entry, found in flat.items()]
+        if len(shown) > _MANY:
+            columns = (scene.Column("name"), scene.Column("value", code=True))
+            table = scene.Table(columns, tuple(shown), f"Every value of {words(name)}.")
+            folded.append(scene.Details(f"{words(name)}: {counted(len(shown), 'value')}", (table,)))
+        elif isinstance(value, Mapping):
+            # The group's name stands once, before its first value.
+            rows += [("" if number else words(name), *row) for number, row in enumerate(shown)]
+        else:
+            rows.append((words(name), "", shown[0][1]))
+    columns3 = (scene.Column("what"), scene.Column("name"), scene.Column("value", code=True))
+    caption = "What the answer was obtained with: the same again gives the same verdict."
+    return (scene.Table(columns3, tuple(rows), caption), *folded)
 
 
 def mimebundle(verdict: Verdict) -> dict[str, str]:
@@ -123,34 +152,6 @@ def _strip(twin: Twin) -> tuple[scene.Part, ...]:
         return (pattern_view.strip(Pattern(twin.pattern)),)
     except WorkbenchError:
         return ()
-
-
-def _questions(verdict: Verdict) -> scene.Details:
-    columns = (scene.Column("check"), scene.Column("question"))
-    rows = tuple((words(check.name), check.question) for check in verdict.checks)
-    return scene.Details("What each check asks", (scene.Table(columns, rows, "The question behind every check."),))
-
-
-def _environment(environment: Mapping[str, Any]) -> tuple[scene.Part, ...]:
-    """One table of everything, a group of many values apart and folded."""
-    rows: list[tuple[str, str, str]] = []
-    folded: list[scene.Part] = []
-    # Single values first: what stands in a column of its own is found sooner.
-    for name, value in sorted(environment.items(), key=lambda entry: isinstance(entry[1], Mapping)):
-        values = _flat(value) if isinstance(value, Mapping) else {"": value}
-        shown = [(words(entry), _value(found)) for entry, found in values.items()]
-        if len(shown) > _MANY:
-            columns = (scene.Column("name"), scene.Column("value", code=True))
-            table = scene.Table(columns, tuple(shown), f"Every value of {words(name)}.")
-            folded.append(scene.Details(f"{words(name)}: {counted(len(shown), 'value')}", (table,)))
-        elif isinstance(value, Mapping):
-            # The group's name stands once, before its first value.
-            rows += [("" if number else words(name), *row) for number, row in enumerate(shown)]
-        else:
-            rows.append((words(name), "", shown[0][1]))
-    columns3 = (scene.Column("what"), scene.Column("name"), scene.Column("value", code=True))
-    caption = "What the answer was obtained with: the same again gives the same verdict."
-    return (scene.Table(columns3, tuple(rows), caption), *folded)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
