@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from workbench.errors import WorkbenchError
 from workbench.pattern.blocks import Block
 from workbench.pattern.model import Pattern
@@ -70,6 +72,35 @@ def compressed(pattern: Pattern) -> str:
     return "/".join(["|".join(stages), *(mtp or [])])
 
 
+def repeats(items: Sequence[str], longest: int = _LONGEST_PERIOD) -> list[tuple[Sequence[str], int]]:
+    """The items as units with how many times each follows itself; what is not repeated is a unit of one item, once.
+
+    At every place, the repeat that saves most items and makes nothing longer; ties go to the shorter period. No unit
+    has more than `longest` items.
+
+    >>> repeats(["M", "-", "M", "-", "M", "-", "*"])
+    [(['M', '-'], 3), (['*'], 1)]
+    """
+    found: list[tuple[Sequence[str], int]] = []
+    place = 0
+    while place < len(items):
+        best, times, saved = items[place : place + 1], 1, 0
+        for period in range(1, min(longest, (len(items) - place) // 2) + 1):
+            unit, count = items[place : place + period], 1
+            while items[place + count * period : place + (count + 1) * period] == unit:
+                count += 1
+            # Two of a kind are as quick to read as "×2".
+            if (count - 1) * period <= saved or (period == 1 and count == 2):
+                continue
+            plain = "".join(unit)
+            brackets = 2 if period > 1 else 0
+            if len(plain) + brackets + len(f"×{count}") <= len(plain) * count:
+                best, times, saved = unit, count, (count - 1) * period
+        found.append((best, times))
+        place += len(best) * times
+    return found
+
+
 # ------------------------------------------------------------------------------------------------------
 
 
@@ -82,21 +113,7 @@ def _block_at(pattern: Pattern, sublayer: int) -> Block:
 
 
 def _fold(items: list[str]) -> str:
-    """At every place, the repeat that saves most blocks and makes nothing longer; ties go to the shorter period."""
-    text, place = "", 0
-    while place < len(items):
-        best, taken, saved = items[place], 1, 0
-        for period in range(1, min(_LONGEST_PERIOD, (len(items) - place) // 2) + 1):
-            unit, count = items[place : place + period], 1
-            while items[place + count * period : place + (count + 1) * period] == unit:
-                count += 1
-            # Two of a kind are as quick to read as "×2".
-            if (count - 1) * period <= saved or (period == 1 and count == 2):
-                continue
-            plain = "".join(unit)
-            folded = f"({plain})×{count}" if period > 1 else f"{plain}×{count}"
-            if len(folded) <= len(plain) * count:
-                best, taken, saved = folded, count * period, (count - 1) * period
-        text += best
-        place += taken
-    return text
+    return "".join(
+        (f"({''.join(unit)})" if len(unit) > 1 else unit[0]) + (f"×{count}" if count > 1 else "")
+        for unit, count in repeats(items)
+    )

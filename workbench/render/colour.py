@@ -9,17 +9,18 @@ _INKS = ("#FFFFFF", "#10141B")
 
 @dataclass(frozen=True)
 class Paper:
-    """The neutral colours of a drawing: what it lies on, text, quiet text, lines, and the tint of a fused pair."""
+    """The neutral colours of a drawing: what it lies on, text, quiet text, lines, a fused pair's tint, a panel's ground."""
 
     ground: str
     ink: str
     quiet: str
     line: str
     tint: str
+    raised: str
 
 
-LIGHT = Paper(ground="#FFFFFF", ink="#1B2430", quiet="#5A6575", line="#C5CDD8", tint="#EEF2F7")
-DARK = Paper(ground="#161A21", ink="#EDF1F7", quiet="#A0ACBC", line="#3B4553", tint="#262E3A")
+LIGHT = Paper(ground="#FFFFFF", ink="#1B2430", quiet="#5A6575", line="#C5CDD8", tint="#EEF2F7", raised="#F7F9FB")
+DARK = Paper(ground="#161A21", ink="#EDF1F7", quiet="#A0ACBC", line="#3B4553", tint="#262E3A", raised="#1D222B")
 
 
 def contrast(first: str, second: str) -> float:

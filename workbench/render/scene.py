@@ -106,6 +106,12 @@ class StripGroup:
     cells: tuple[StripCell, ...]
     fused: bool = False
 
+    @property
+    def text(self) -> str:
+        """Its symbols as a pattern writes them."""
+        symbols = "".join(cell.symbol for cell in self.cells)
+        return f"[{symbols}]" if self.fused else symbols
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -140,11 +146,27 @@ class Code:
 
 
 @dataclass(frozen=True)
+class StripRepeat:
+    """Blocks that follow each other `times` times, shown once; `first` and `last` are the indices it stands for."""
+
+    groups: tuple[StripGroup, ...]
+    times: int
+    first: int
+    last: int
+
+    @property
+    def title(self) -> str:
+        """What it stands for, in words."""
+        written = "".join(group.text for group in self.groups)
+        return f"{self.times} times {written}, sub-layers {self.first} to {self.last}"
+
+
+@dataclass(frozen=True)
 class StripFrame:
     """A pipeline stage, or (dashed) the MTP part, which numbers its own layers."""
 
     label: str
-    groups: tuple[StripGroup, ...]
+    groups: tuple[StripGroup | StripRepeat, ...]
     dashed: bool = False
 
 

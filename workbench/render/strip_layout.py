@@ -5,9 +5,10 @@ Lengths are SVG user units, which are pixels at natural size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workbench.render.scene import Strip, StripCell, StripFrame, StripGroup
+from workbench.render.scene import Strip, StripCell, StripFrame, StripGroup, StripRepeat
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,12 @@ class Metrics:
     label_height: float = 28
     label_size: float = 11
     index_height: float = 20
+    repeat_padding: float = 7  # from a block to the frame of the repeat that it is in
 
 
 REGULAR = Metrics(cell_width=38, cell_height=44, symbol_size=20, index_size=11.5, group_gap=12)
 DENSE = Metrics(cell_width=28, cell_height=32, symbol_size=15, index_size=10.5, group_gap=9, index_height=18)
+SHEET = 3  # units that each of the two sheets behind a repeat stands out
 _DENSE_FROM = 48  # cells
 
 
@@ -56,6 +59,22 @@ class PlacedGroup:
 
 
 @dataclass(frozen=True)
+class PlacedRepeat:
+    """A folded repeat: its frame, its blocks once, and where to say how many times."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    groups: tuple[PlacedGroup, ...]
+    times: int
+    times_x: float
+    first: int
+    last: int
+    title: str
+
+
+@dataclass(frozen=True)
 class PlacedFrame:
     """A stage's box and what is in it."""
 
@@ -65,7 +84,7 @@ class PlacedFrame:
     y: float
     width: float
     height: float
-    groups: tuple[PlacedGroup, ...]
+    groups: tuple[PlacedGroup | PlacedRepeat, ...]
 
 
 @dataclass(frozen=True)
@@ -80,7 +99,7 @@ class Layout:
 
 def lay_out(strip: Strip, width: float) -> Layout:
     """Place a strip in at most `width` units, unless one block alone is wider."""
-    cells = sum(len(group.cells) for frame in strip.frames for group in frame.groups)
+    cells = sum(_cell_count(entry) for frame in strip.frames for entry in frame.groups)
     metrics = DENSE if cells >= _DENSE_FROM else REGULAR
     frames: list[PlacedFrame] = []
     x = y = row_height = 0.0
@@ -97,26 +116,37 @@ def lay_out(strip: Strip, width: float) -> Layout:
     return Layout(total, y + row_height, tuple(frames), metrics)
 
 
-def _group_width(group: StripGroup, metrics: Metrics) -> float:
-    count = len(group.cells)
+def _cell_count(entry: StripGroup | StripRepeat) -> int:
+    return sum(map(_cell_count, entry.groups)) if isinstance(entry, StripRepeat) else len(entry.cells)
+
+
+def _width(entry: StripGroup | StripRepeat, metrics: Metrics) -> float:
+    if isinstance(entry, StripRepeat):
+        times = 0.68 * metrics.symbol_size * len(f"×{entry.times}")
+        return _line_width(entry.groups, metrics) + 4 * metrics.repeat_padding + times + 2 * SHEET
+    count = len(entry.cells)
     inner = count * metrics.cell_width + (count - 1) * metrics.cell_gap
-    return inner + (2 * metrics.group_padding if group.fused else 0)
+    return inner + (2 * metrics.group_padding if entry.fused else 0)
 
 
-def _line_width(groups: list[StripGroup], metrics: Metrics) -> float:
-    return sum(_group_width(group, metrics) for group in groups) + metrics.group_gap * (len(groups) - 1)
+def _line_width(entries: Sequence[StripGroup | StripRepeat], metrics: Metrics) -> float:
+    return sum(_width(entry, metrics) for entry in entries) + metrics.group_gap * (len(entries) - 1)
 
 
-def _lines(frame: StripFrame, room: float, metrics: Metrics) -> list[list[StripGroup]]:
-    lines: list[list[StripGroup]] = [[]]
-    for group in frame.groups:
-        if lines[-1] and _line_width([*lines[-1], group], metrics) > room:
+def _lines(frame: StripFrame, room: float, metrics: Metrics) -> list[list[StripGroup | StripRepeat]]:
+    lines: list[list[StripGroup | StripRepeat]] = [[]]
+    used = 0.0
+    for entry in frame.groups:
+        size = _width(entry, metrics)
+        if lines[-1] and used + size > room:
             lines.append([])
-        lines[-1].append(group)
+            used = 0.0
+        lines[-1].append(entry)
+        used += size + metrics.group_gap
     return lines
 
 
-def _frame_width(frame: StripFrame, lines: list[list[StripGroup]], metrics: Metrics) -> float:
+def _frame_width(frame: StripFrame, lines: list[list[StripGroup | StripRepeat]], metrics: Metrics) -> float:
     # Bold capitals with letter spacing are about 0.82 of their size wide; a label never sticks out of its frame.
     label = 0.82 * metrics.label_size * len(frame.label)
     inner = max([label, metrics.cell_width, *(_line_width(line, metrics) for line in lines if line)])
@@ -124,18 +154,53 @@ def _frame_width(frame: StripFrame, lines: list[list[StripGroup]], metrics: Metr
 
 
 def _place(
-    frame: StripFrame, lines: list[list[StripGroup]], x: float, y: float, width: float, metrics: Metrics
+    frame: StripFrame,
+    lines: list[list[StripGroup | StripRepeat]],
+    x: float,
+    y: float,
+    width: float,
+    metrics: Metrics,
 ) -> PlacedFrame:
-    line_height = metrics.cell_height + metrics.group_padding + metrics.index_height
-    groups = []
+    # A repeat's frame needs room above and below its blocks, in every line of the stage so that all stand level.
+    extra = metrics.repeat_padding if any(isinstance(entry, StripRepeat) for entry in frame.groups) else 0
+    line_height = (
+        metrics.cell_height + metrics.group_padding + metrics.index_height + (2 * extra + SHEET if extra else 0)
+    )
+    groups: list[PlacedGroup | PlacedRepeat] = []
     for number, line in enumerate(lines):
-        top = y + metrics.label_height + metrics.group_padding + number * (line_height + metrics.line_gap)
+        top = y + metrics.label_height + metrics.group_padding + extra + number * (line_height + metrics.line_gap)
         left = x + metrics.frame_padding
-        for group in line:
-            groups.append(_place_group(group, left, top, metrics))
-            left += _group_width(group, metrics) + metrics.group_gap
+        for entry in line:
+            placed = (
+                _place_repeat(entry, left, top, metrics)
+                if isinstance(entry, StripRepeat)
+                else _place_group(entry, left, top, metrics)
+            )
+            groups.append(placed)
+            left += _width(entry, metrics) + metrics.group_gap
     height = metrics.label_height + len(lines) * line_height + (len(lines) - 1) * metrics.line_gap + metrics.line_gap
     return PlacedFrame(frame.label, frame.dashed, x, y, width, height, tuple(groups))
+
+
+def _place_repeat(repeat: StripRepeat, left: float, top: float, metrics: Metrics) -> PlacedRepeat:
+    groups, x = [], left + metrics.repeat_padding
+    for group in repeat.groups:
+        groups.append(_place_group(group, x, top, metrics))
+        x += _width(group, metrics) + metrics.group_gap
+    above = metrics.repeat_padding + metrics.group_padding
+    height = metrics.cell_height + metrics.group_padding + above + metrics.index_height
+    return PlacedRepeat(
+        x=left,
+        y=top - above,
+        width=_width(repeat, metrics),
+        height=height,
+        groups=tuple(groups),
+        times=repeat.times,
+        times_x=x - metrics.group_gap + metrics.repeat_padding + 2,
+        first=repeat.first,
+        last=repeat.last,
+        title=repeat.title,
+    )
 
 
 def _place_group(group: StripGroup, left: float, top: float, metrics: Metrics) -> PlacedGroup:

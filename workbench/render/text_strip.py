@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from workbench.render.escape import columns, one_line
-from workbench.render.scene import Strip, StripFrame, StripGroup
+from workbench.render.scene import Strip, StripFrame, StripGroup, StripRepeat
 
 _BARS = {False: "  │  ", True: "  ┊  "}  # before a stage, and before MTP
 
@@ -44,7 +44,9 @@ def strip_lines(strip: Strip, width: int) -> list[str]:
 
 def _pieces(frame: StripFrame, divided: bool) -> list[_Piece]:
     label = one_line(frame.label)
-    pieces = [_group(group) for group in frame.groups] or [_Piece(" ", "", " ", " ")]
+    pieces = [_repeat(entry) if isinstance(entry, StripRepeat) else _group(entry) for entry in frame.groups] or [
+        _Piece(" ", "", " ", " ")
+    ]
     pieces[0] = replace(pieces[0], before=_BARS[frame.dashed] if divided else "", label=label)
     # A frame narrower than its label gets the missing columns, so that labels never run into each other.
     missing = columns(label) - sum(columns(piece.symbols) + 1 for piece in pieces) + 1
@@ -63,6 +65,14 @@ def _group(group: StripGroup) -> _Piece:
     if group.fused:
         return _Piece(" ", "", f"[{' '.join(symbols)}]", f" {' '.join(indices)} ")
     return _Piece(" ", "", " ".join(symbols), " ".join(indices))
+
+
+def _repeat(repeat: StripRepeat) -> _Piece:
+    shown = " ".join(_group(group).symbols for group in repeat.groups)
+    symbols = f"({one_line(shown)})×{repeat.times}"
+    indices = f"{repeat.first}–{repeat.last}"
+    size = max(columns(symbols), columns(indices))
+    return _Piece(" ", "", symbols + " " * (size - columns(symbols)), indices.center(size))
 
 
 def _labels(row: list[_Piece]) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from workbench.pattern.blocks import Block, SubLayer
 from workbench.pattern.diagnostics import Diagnostic
 from workbench.pattern.model import Pattern
-from workbench.pattern.rewrites import compressed
+from workbench.pattern.rewrites import compressed, repeats
 from workbench.pattern.symbols import SEQUENCE_MIXER, SYMBOLS, symbol_of
 from workbench.render import notebook, scene, text
 from workbench.views.numbers import count, counted, noun
 
 _FOLDED_FROM = 4  # unfused-pair warnings that are said in one line
 EMPTY = "(empty pattern)"
+_LONGEST_FOLD = 16  # blocks of a repeat, so that it fits on a line
 _LONG = 40  # characters from which the compressed form is worth a line
 
 
@@ -49,14 +50,13 @@ def facts(pattern: Pattern) -> scene.Facts:
     return scene.Facts(tuple(scene.Fact(count(number), noun(number, word)) for number, word in named))
 
 
-def strip(pattern: Pattern) -> scene.Strip:
-    """The pattern as cells: stages framed, MTP dashed."""
-    frames = [
-        scene.StripFrame(f"stage {number}", tuple(map(_group, stage))) for number, stage in enumerate(pattern.stages)
-    ]
+def strip(pattern: Pattern, fold: bool = False) -> scene.Strip:
+    """The pattern as cells: stages framed, MTP dashed. `fold` shows blocks that repeat inside a stage once, with ×n."""
+    shown = _folded if fold else _unfolded
+    frames = [scene.StripFrame(f"stage {number}", shown(stage)) for number, stage in enumerate(pattern.stages)]
     if pattern.mtp is not None:
         label = "MTP" if pattern.mtp.depths == 1 else f"MTP ×{pattern.mtp.depths}"
-        frames.append(scene.StripFrame(label, tuple(map(_group, pattern.mtp.blocks)), dashed=True))
+        frames.append(scene.StripFrame(label, shown(pattern.mtp.blocks), dashed=True))
     said = ", ".join(f"{fact.value} {fact.label}" for fact in facts(pattern).entries)
     return scene.Strip(f"Layer pattern {pattern}", said, tuple(frames))
 
@@ -111,6 +111,22 @@ def _overview(pattern: Pattern) -> tuple[scene.Part, ...]:
     if not pattern.sublayers and pattern.mtp is None:
         return (facts(pattern),)
     return facts(pattern), strip(pattern), legend(pattern)
+
+
+def _unfolded(blocks: tuple[Block, ...]) -> tuple[scene.StripGroup | scene.StripRepeat, ...]:
+    return tuple(map(_group, blocks))
+
+
+def _folded(blocks: tuple[Block, ...]) -> tuple[scene.StripGroup | scene.StripRepeat, ...]:
+    entries: list[scene.StripGroup | scene.StripRepeat] = []
+    place = 0
+    for unit, times in repeats([str(block) for block in blocks], _LONGEST_FOLD):
+        groups = tuple(map(_group, blocks[place : place + len(unit)]))
+        first = blocks[place].sublayers[0]
+        place += len(unit) * times
+        last = blocks[place - 1].sublayers[-1]
+        entries += [scene.StripRepeat(groups, times, first, last)] if times > 1 else groups
+    return tuple(entries)
 
 
 def _group(block: Block) -> scene.StripGroup:
