@@ -49,7 +49,7 @@ def test_files_that_are_wrong_and_large(tmp_path):
     for content, said in (
         (b"[" * 200_000, "recursion"),
         (b'{"a": ' + b"9" * 5000 + b"}", "digits"),
-        (b" " * (16 * 2**20 + 1), "larger than 16 MiB, which no configuration is"),
+        (b" " * (16 * 2**20 + 1), "larger than 16 MiB, which no file of this kind is"),
     ):
         path.write_bytes(content)
         with pytest.raises(WorkbenchError) as caught:

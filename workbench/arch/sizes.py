@@ -1,4 +1,4 @@
-"""The sizes of a model: every number that a pattern leaves open. Pure: standard library and `workbench.errors` only.
+"""The sizes of a model: every number that a pattern leaves open. Pure.
 
 Field names are those of published architectures as collected in presets (`hidden_size`, `moe_topk`, ...). `None` means
 "not there": no experts, no q compression, as many query groups as heads. The defaults are a tiny model that has every
@@ -7,7 +7,6 @@ layer kind and runs in milliseconds on a CPU.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from workbench.arch.reading import naming, read_json
 from workbench.errors import WorkbenchError
 
 ACTIVATIONS = ("swiglu", "geglu", "gelu", "squared_relu", "silu", "relu")
@@ -240,18 +240,8 @@ class ModelSizes:
     @classmethod
     def from_json(cls, path: str | Path) -> ModelSizes:
         """Sizes from a JSON file; `SizesError` names the file and the field, or the line that is not JSON."""
-        path = Path(path)
-        try:
-            return cls.from_mapping(json.loads(path.read_text(encoding="utf-8-sig")))
-        except OSError as error:
-            raise SizesError(f"{path}: {error.strerror or error}") from error
-        except UnicodeDecodeError as error:
-            raise SizesError(f"{path}: not UTF-8 text") from error
-        except json.JSONDecodeError as error:
-            raise SizesError(f"{path}: line {error.lineno}, column {error.colno}: {error.msg}") from error
-        except (SizesError, ValueError, RecursionError) as error:
-            # A number of thousands of digits and a thousand nested lists are neither JSON errors nor sizes.
-            raise SizesError(f"{path}: {error}") from error
+        with naming(path, SizesError):
+            return cls.from_mapping(read_json(path))
 
     def to_json(self) -> dict[str, Any]:
         """Every field and its value; `from_mapping` gives the same sizes back."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workbench.arch.architecture import Architecture
+from workbench.arch.reading import naming, read_text
 from workbench.arch.sizes import ModelSizes, SizesError
 from workbench.cli.output import printable
 from workbench.cli.patterns import only
@@ -116,14 +117,12 @@ def _script(path: Path) -> _Found:
     """The flags of a shell script, which is read and not run."""
     from workbench.arch.megatron.arguments import from_arguments
 
+    with naming(path):
+        text = read_text(path)
     try:
-        found = from_arguments(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise WorkbenchError(f"{path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise WorkbenchError(f"{path}: not UTF-8 text") from error
+        found = from_arguments(text)
     except PatternError:
-        raise
+        raise  # it shows the pattern itself
     except WorkbenchError as error:
         raise WorkbenchError(f"{path}: {error}") from error
     return _Found(printable(str(path)), found.pattern, found.sizes, found.caveats)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,10 @@ from workbench.arch.hugging_face import attention, defaults, hybrid, latent
 from workbench.arch.hugging_face.config import Config, shown
 from workbench.arch.hugging_face.parts import NOTHING
 from workbench.arch.hugging_face.remarks import remark
+from workbench.arch.reading import naming, read_json
 from workbench.arch.sizes import ModelSizes, SizesError
 from workbench.errors import WorkbenchError
 from workbench.pattern.model import Pattern
-
-MOST_BYTES = 16 * 2**20  # of a file; real ones have some kilobytes
 
 Family = tuple[Callable[[Config], attention.Found], defaults.Defaults]
 
@@ -88,21 +86,8 @@ def from_hugging_face_file(path: str | Path) -> Converted:
     path = Path(path)
     if path.is_dir():
         path = path / "config.json"
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise WorkbenchError(f"{path}: larger than {MOST_BYTES // 2**20} MiB, which no configuration is")
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise WorkbenchError(f"{path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise WorkbenchError(f"{path}: not UTF-8 text") from error
-    except json.JSONDecodeError as error:
-        raise WorkbenchError(f"{path}: line {error.lineno}, column {error.colno}: {error.msg}") from error
-    except WorkbenchError:
-        raise
-    except (ValueError, RecursionError) as error:
-        # A number of thousands of digits and a thousand nested lists are no JSON errors.
-        raise WorkbenchError(f"{path}: {error}") from error
+    with naming(path):
+        data = read_json(path)
     return from_hugging_face(data, source=str(path))
 
 
