@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from workbench.render.escape import markup
+from workbench.render.graph import svg as graph_svg
 from workbench.render.scene import (
     Banner,
     Bar,
@@ -11,6 +12,7 @@ from workbench.render.scene import (
     Column,
     Details,
     Facts,
+    Graph,
     Legend,
     Note,
     Notes,
@@ -34,6 +36,7 @@ _SHAPES = {
 }
 _MARKS = {"pass": "✓", "fail": "✗", "not-run": "–"}
 _SHORT = 28  # characters of a cell that stay on one line
+_WORD = 16  # the same of one in the typewriter face
 # The one inline style that a notebook needs; JupyterLab lets it through from untrusted notebooks.
 _LEFT = ' style="text-align:left"'
 _HALF = 520  # units before a strip is wrapped in one of two columns
@@ -59,6 +62,9 @@ def render(part: Part, level: int, bare: bool = False, half: bool = False) -> st
             return f'<figure class="code">{label}<pre><code>{markup(part.text)}</code></pre></figure>'
         case Strip():
             return f'<div class="drawing">{svg(part, "adaptive", _HALF) if half else svg(part, "adaptive")}</div>'
+        case Graph():
+            drawn = graph_svg(part, "adaptive", _HALF) if half else graph_svg(part, "adaptive")
+            return f'<div class="drawing">{drawn}</div>'
         case Legend():
             return _legend(part, bare)
         case Details():
@@ -144,7 +150,10 @@ def _cell(cell: Cell, column: Column, bare: bool) -> str:
     text = markup(cell)
     if len(cell) <= _SHORT and not column.code and column.align == "left":
         return f'<td class="short"{aligned}>{text}</td>'
-    return f"<td{aligned}><code>{_breakable(text)}</code></td>" if column.code else f"<td{aligned}>{text}</td>"
+    if not column.code:
+        return f"<td{aligned}>{_breakable(text, '/')}</td>"
+    sort = "" if bare else ' class="word"' if len(cell) <= _WORD else ' class="name"'
+    return f"<td{aligned}><code{sort}>{_breakable(text)}</code></td>"
 
 
 def _group(group: StripGroup, bare: bool) -> str:
@@ -167,9 +176,9 @@ def _bar(bar: Bar, bare: bool) -> str:
     return f"{shape} {markup(bar.text)}"
 
 
-def _breakable(text: str) -> str:
-    """A long dotted name may be broken after a dot."""
-    return text.replace(".", ".<wbr>") if len(text) > 24 else text
+def _breakable(text: str, after: str = ".") -> str:
+    """A long dotted name may be broken after a dot, a path after a stroke."""
+    return text.replace(after, f"{after}<wbr>") if len(text) > 24 else text
 
 
 def _aligned(column: Column, bare: bool) -> str:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from base64 import b64encode
 
-from workbench.render import html_parts
+from workbench.render import graph, html_parts, strip
 from workbench.render.escape import markup
-from workbench.render.scene import Document, Part, Strip
-from workbench.render.strip import svg
+from workbench.render.scene import Document, Graph, Part, Strip
 
 
 def render(document: Document) -> str:
@@ -20,8 +19,14 @@ def render(document: Document) -> str:
 
 
 def _part(part: Part) -> str:
-    if isinstance(part, Strip):
-        data = b64encode(svg(part, "light", ground=True).encode()).decode()
+    if isinstance(part, Strip | Graph):
+        data = b64encode(_drawn(part).encode()).decode()
         alternative = markup(f"{part.title}: {part.description}")
         return f'<p><img src="data:image/svg+xml;base64,{data}" alt="{alternative}"></p>'
     return html_parts.render(part, level=4, bare=True)
+
+
+def _drawn(part: Strip | Graph) -> str:
+    if isinstance(part, Strip):
+        return strip.svg(part, "light", ground=True)
+    return graph.svg(part, "light", ground=True)

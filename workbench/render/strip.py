@@ -29,7 +29,7 @@ from workbench.render.strip_layout import SHEET, Metrics, PlacedCell, PlacedFram
 WIDTH = 1000  # units before a strip is wrapped
 
 # The keyboard's star hangs high and its hyphen is a stump; these are the same characters as type.
-GLYPHS = {"*": "∗", "-": "–"}
+GLYPHS = str.maketrans({"*": "∗", "-": "–"})
 
 
 def svg(strip: Strip, theme: Theme = "light", width: float = WIDTH, ground: bool = False) -> str:
@@ -118,7 +118,7 @@ def _cell(placed: PlacedCell, metrics: Metrics) -> Group:
     text = Text(
         placed.x + metrics.cell_width / 2,
         placed.y + metrics.cell_height / 2 + 0.36 * metrics.symbol_size,
-        GLYPHS.get(cell.symbol, cell.symbol),
+        cell.symbol.translate(GLYPHS),
         metrics.symbol_size,
         upon,
         "middle",

@@ -11,6 +11,7 @@ from workbench.render.scene import (
     Details,
     Document,
     Facts,
+    Graph,
     Legend,
     Notes,
     Paragraph,
@@ -21,6 +22,7 @@ from workbench.render.scene import (
     Strip,
     Table,
 )
+from workbench.render.text_graph import graph_lines
 from workbench.render.text_strip import strip_lines
 from workbench.render.text_table import status_text, table_lines, wrapped
 
@@ -66,6 +68,8 @@ def _lines(part: Part, width: int, unfold: bool) -> list[str]:
             return _code(part, width)
         case Strip():
             return _indented(strip_lines(part, width - len(_INDENT)))
+        case Graph():
+            return _indented(graph_lines(part, width - len(_INDENT)))
         case Legend():
             return _phrases([f"{entry.cell.symbol} {entry.text}" for entry in part.entries], width)
         case Details():
