@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
+from workbench.cli import examples
 from workbench.cli.patterns import plain, protect
 from workbench.cli.values import natural, positive, probability, tolerance
 
@@ -52,19 +53,19 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     commands: dict[str, argparse.ArgumentParser] = {}
 
-    def command(name: str, help: str, examples: str) -> argparse.ArgumentParser:
+    def command(name: str, help: str, shown: str) -> argparse.ArgumentParser:
         made = group.add_parser(
             name,
             help=help,
             description=help[0].upper() + help[1:] + ".",
-            epilog=f"examples:\n{examples}",
+            epilog=f"examples:\n{shown}",
             formatter_class=_RAW,
             allow_abbrev=False,
         )
         commands[name] = made
         return made
 
-    _explain(command("explain", "show stages, blocks, sub-layers, counts and warnings of a pattern", _EXPLAIN))
+    _explain(command("explain", "show stages, blocks, sub-layers, counts and warnings of a pattern", examples.EXPLAIN))
     for name, what, example in (
         ("fuse", "every adjacent pair fused", "M-M*-ME"),
         ("unfuse", "no brackets", "[M-]M[*-]"),
@@ -73,11 +74,16 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         _pattern(rewrite)
         rewrite.add_argument("--json", action="store_true", help="print JSON")
         rewrite.set_defaults(run=_lazy("workbench.cli.explain", f"run_{name}"))
-    _verify(command("verify", "build the twins, run every check, and say whether they are one model", _VERIFY))
-    _presets(command("presets", "list published architectures with their sources, or show one", _PRESETS))
-    _cost(command("cost", "count parameters, FLOPs and memory, stage by stage, without building anything", _COST))
-    _balance(command("balance", "place | so that the slowest pipeline stage is as quick as it can be", _BALANCE))
-    _report(command("report", "write everything about a model as one HTML page for a design review", _REPORT))
+    _draw(command("draw", "draw the layers, or what runs inside of each block, as a picture or a page", examples.DRAW))
+    _verify(command("verify", "build the twins, run every check, and say whether they are one model", examples.VERIFY))
+    _presets(command("presets", "list published architectures with their sources, or show one", examples.PRESETS))
+    _cost(
+        command("cost", "count parameters, FLOPs and memory, stage by stage, without building anything", examples.COST)
+    )
+    _balance(
+        command("balance", "place | so that the slowest pipeline stage is as quick as it can be", examples.BALANCE)
+    )
+    _report(command("report", "write everything about a model as one HTML page for a design review", examples.REPORT))
     _lab(
         command(
             "lab", "open JupyterLab on the notebooks", "  workbench lab\n  workbench lab -- --no-browser --port 8889\n"
@@ -87,18 +93,6 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
 
 
 # ------------------------------------------------------------------------------------------- commands
-
-_EXPLAIN = """\
-  workbench explain 'M[*-]M[ME]|M-*-/[*-]'
-  workbench explain 'M-M*-ME' --json
-  workbench explain 'M-M*-ME' --html -o pattern.html
-"""
-
-_VERIFY = """\
-  workbench verify 'M[*-]M[ME]'
-  workbench verify 'M[*-]' --against 'M*-' --dtype bf16 --atol 1e-3
-  workbench verify 'M[*-]' --html verdict.html --output verdict.json
-"""
 
 
 def _pattern(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +105,32 @@ def _explain(parser: argparse.ArgumentParser) -> None:
     _pattern(parser)
     _page(parser)
     parser.set_defaults(run=_lazy("workbench.cli.explain", "run_explain"))
+
+
+def _draw(parser: argparse.ArgumentParser) -> None:
+    parser.usage = f"{parser.prog} MODEL [options]"
+    parser.add_argument(
+        "patterns",
+        metavar="MODEL",
+        nargs="*",
+        type=plain,
+        help="a layer pattern, in quotes; a preset's name; a Hugging Face config.json; or a Megatron script",
+    )
+    look = parser.add_argument_group("the picture")
+    look.add_argument(
+        "--view",
+        choices=("strip", "graph"),
+        help="a cell a layer, or what runs inside (default: strip; a page has both)",
+    )
+    look.add_argument("--theme", choices=("light", "dark"), help="the paper of a picture (default: light)")
+    look.add_argument("--fold", action="store_true", help="show blocks that repeat once, with how many times")
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "-o", "--output", metavar="FILE", type=plain, help="FILE.svg, .png, .pdf, .html, .dot or .txt; - with --format"
+    )
+    output.add_argument("--format", choices=("svg", "png", "pdf", "html", "dot", "txt"), help="whatever FILE is called")
+    output.add_argument("--force", action="store_true", help="replace FILE when it exists")
+    parser.set_defaults(run=_lazy("workbench.cli.draw", "run_draw"))
 
 
 def _verify(parser: argparse.ArgumentParser) -> None:
@@ -136,32 +156,6 @@ def _verify(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--output", metavar="FILE.json", type=plain, help="write the verdict as JSON")
     output.add_argument("--force", action="store_true", help="replace files that exist")
     parser.set_defaults(run=_lazy("workbench.cli.verify", "run_verify"))
-
-
-_PRESETS = """\
-  workbench presets
-  workbench presets llama-3-8b
-  workbench presets --json
-"""
-
-_COST = """\
-  workbench cost Nemotron-3-Super-120B-A12B
-  workbench cost 'M[*-]M[ME]' --sizes sizes.json --sequence-length 8192
-  workbench cost deepseek-v3 --tensor-parallel 8 --expert-parallel 64 --data-parallel 64
-  workbench cost path/to/config.json --details
-  workbench cost train_hybrid.sh --json
-"""
-
-_REPORT = """\
-  workbench report 'M[*-]M[ME]' -o review.html
-  workbench report 'M[*-]M[ME]' --against 'M*-MME' --verdict verdict.json -o review.html
-  workbench report nemotron-h-56b --tensor-parallel 8 -o review.html
-"""
-
-_BALANCE = """\
-  workbench balance nemotron-h-56b --stages 8
-  workbench balance 'M[*-]M[ME]' --stages 2 --by parameters
-"""
 
 
 def _presets(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workbench.arch.architecture import Architecture
 from workbench.arch.reading import naming, read_text
@@ -17,6 +18,9 @@ from workbench.cli.patterns import only
 from workbench.errors import WorkbenchError
 from workbench.pattern.diagnostics import PatternError
 from workbench.pattern.model import Pattern
+
+if TYPE_CHECKING:
+    from workbench.arch.presets import Preset
 
 # Every pattern is made of these; a name has a letter that is none, or a digit.
 _NAME = re.compile(r"[a-z0-9]")
@@ -45,6 +49,19 @@ def target(args: argparse.Namespace, command: str) -> Target:
         # What a file could not say is often the reason: Jamba's layers are Mamba-1.
         raise WorkbenchError("\n  ".join([f"{found.title}: {error}", *found.notes])) from error
     return Target(found.title, architecture, found.notes)
+
+
+def pattern_of(texts: Sequence[str], command: str) -> Pattern:
+    """The pattern alone: of a preset even where Megatron Core has no words for the rest of it."""
+    if len(texts) == 1 and _is_config(texts[0]):
+        return _hugging_face(Path(texts[0])).pattern
+    if len(texts) == 1 and texts[0].endswith(".sh"):
+        return _script(Path(texts[0])).pattern
+    if len(texts) == 1 and (named := _named(texts[0])):
+        if named.pattern is None:
+            raise WorkbenchError(f"{named.name} cannot be written as a pattern: {named.reason}")
+        return named.pattern
+    return Pattern(only(texts, command))
 
 
 # ------------------------------------------------------------------------------------------------------
@@ -85,17 +102,23 @@ def _alone(found: _Found, sizes_path: str | None) -> _Found:
     return found
 
 
-def _preset(text: str) -> _Found | None:
+def _named(text: str) -> Preset | None:
     """The preset of this name; None where the text is a pattern or a file."""
     from workbench.arch.presets import preset
 
     try:
-        found = preset(text)
+        return preset(text)
     except WorkbenchError:
         # A pattern with a typing error is answered with carets, a name with the names that come close.
         if not _NAME.search(text) or _BRACKETS.search(text) or os.path.lexists(text):
             return None
         raise
+
+
+def _preset(text: str) -> _Found | None:
+    found = _named(text)
+    if found is None:
+        return None
     if found.pattern is None or found.sizes is None or not found.expressible:
         raise WorkbenchError(f"{found.name} cannot be written as a pattern: {found.reason}")
     notes = (*found.caveats, *(f"source: {source}" for source in found.sources))

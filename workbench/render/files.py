@@ -36,7 +36,16 @@ def check_target(path: str | Path, force: bool = False) -> Path:
 
 
 def write_text_atomically(path: str | Path, text: str, force: bool = False) -> Path:
-    """Write UTF-8 text to `path`, whole or not at all; its folder is made when missing.
+    """Write UTF-8 text to `path`, as `write_bytes_atomically` does."""
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        raise WorkbenchError(f"cannot write {path}: {error}") from error
+    return write_bytes_atomically(path, data, force)
+
+
+def write_bytes_atomically(path: str | Path, data: bytes, force: bool = False) -> Path:
+    """Write bytes to `path`, whole or not at all; its folder is made when missing.
 
     Raises `WorkbenchError` when the file exists and `force` is false, or when it cannot be written.
     """
@@ -44,7 +53,7 @@ def write_text_atomically(path: str | Path, text: str, force: bool = False) -> P
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8", newline="\n")
+        beside.write_bytes(data)
         beside.replace(target)
     except (OSError, ValueError) as error:
         raise WorkbenchError(f"cannot write {target}: {_reason(error)}") from error

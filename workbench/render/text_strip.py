@@ -68,11 +68,16 @@ def _group(group: StripGroup) -> _Piece:
 
 
 def _repeat(repeat: StripRepeat) -> _Piece:
-    shown = " ".join(_group(group).symbols for group in repeat.groups)
-    symbols = f"({one_line(shown)})×{repeat.times}"
+    shown = " ".join(_symbols(group) for group in repeat.groups)
+    symbols = f"({shown})×{repeat.times}"
     indices = f"{repeat.first}–{repeat.last}"
     size = max(columns(symbols), columns(indices))
     return _Piece(" ", "", symbols + " " * (size - columns(symbols)), indices.center(size))
+
+
+def _symbols(group: StripGroup) -> str:
+    shown = " ".join(one_line(cell.symbol) for cell in group.cells)
+    return f"[{shown}]" if group.fused else shown
 
 
 def _labels(row: list[_Piece]) -> str:

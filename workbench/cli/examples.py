@@ -1,0 +1,46 @@
+"""The examples that each command's help ends with. Patterns are quoted, as they have to be."""
+
+EXPLAIN = """\
+  workbench explain 'M[*-]M[ME]|M-*-/[*-]'
+  workbench explain 'M-M*-ME' --json
+  workbench explain 'M-M*-ME' --html -o pattern.html
+"""
+
+VERIFY = """\
+  workbench verify 'M[*-]M[ME]'
+  workbench verify 'M[*-]' --against 'M*-' --dtype bf16 --atol 1e-3
+  workbench verify 'M[*-]' --html verdict.html --output verdict.json
+"""
+
+PRESETS = """\
+  workbench presets
+  workbench presets llama-3-8b
+  workbench presets --json
+"""
+
+COST = """\
+  workbench cost Nemotron-3-Super-120B-A12B
+  workbench cost 'M[*-]M[ME]' --sizes sizes.json --sequence-length 8192
+  workbench cost deepseek-v3 --tensor-parallel 8 --expert-parallel 64 --data-parallel 64
+  workbench cost path/to/config.json --details
+  workbench cost train_hybrid.sh --json
+"""
+
+BALANCE = """\
+  workbench balance nemotron-h-56b --stages 8
+  workbench balance 'M[*-]M[ME]' --stages 2 --by parameters
+"""
+
+REPORT = """\
+  workbench report 'M[*-]M[ME]' -o review.html
+  workbench report 'M[*-]M[ME]' --against 'M*-MME' --verdict verdict.json -o review.html
+  workbench report nemotron-h-56b --tensor-parallel 8 -o review.html
+"""
+
+DRAW = """\
+  workbench draw 'M[*-]M[ME]|M-*-/[*-]' -o pattern.svg
+  workbench draw 'M[*-]M[ME]' --view graph --theme dark -o blocks.png
+  workbench draw nemotron-h-56b --fold -o figure.pdf
+  workbench draw qwen3-next-80b-a3b -o page.html
+  workbench draw 'M[*-]M-' --format dot | dot -Tsvg > graph.svg
+"""
