@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import json
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.cli.cost import estimated
@@ -15,9 +14,9 @@ from workbench.cli.targets import target
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
+    from workbench.arch.architecture import Architecture
     from workbench.compare.verdict import Verdict
-
-_MOST_BYTES = 64 * 2**20  # of a verdict: one of thousands of differences has a few hundred kilobytes
+    from workbench.cost.summary import Cost
 
 # Options that change what a report says, in the order that its command is shown in.
 _OPTIONS = (
@@ -36,15 +35,7 @@ def run_report(args: argparse.Namespace) -> int:
     found = target(args, "report")
     verdict, inputs = _verdict(args.verdict)
     cost = estimated(found.architecture, args)
-    other = None
-    if args.against is not None:
-        from workbench.arch.architecture import Architecture
-        from workbench.pattern.model import Pattern
-
-        against = Pattern(args.against)
-        if not against.sublayers:
-            raise WorkbenchError("an empty pattern has no layers: there is nothing to compare with")
-        other = estimated(Architecture(against, found.architecture.sizes, dtype=args.dtype), args)
+    other = None if args.against is None else _other(found.architecture, args)
     from workbench.render import html
     from workbench.views.provenance import Provenance
     from workbench.views.report import document
@@ -70,25 +61,28 @@ def command_line(args: argparse.Namespace) -> str:
 # ------------------------------------------------------------------------------------------------------
 
 
+def _other(architecture: Architecture, args: argparse.Namespace) -> Cost:
+    """The cost of the pattern of --against, with the sizes of the first."""
+    from workbench.arch.architecture import Architecture
+    from workbench.pattern.model import Pattern
+
+    against = Pattern(args.against)
+    if not against.sublayers:
+        raise WorkbenchError("an empty pattern has no layers: there is nothing to compare with")
+    try:
+        return estimated(Architecture(against, architecture.sizes, dtype=args.dtype), args)
+    except WorkbenchError as error:
+        raise WorkbenchError(f"--against {args.against}: {error}") from error
+
+
 def _verdict(path: str | None) -> tuple[Verdict | None, tuple[tuple[str, str], ...]]:
     """A verdict as `workbench verify --output` writes it, and the digest of its file."""
     if path is None:
         return None, ()
+    from workbench.arch.reading import naming, read_bytes
     from workbench.compare.verdict import Verdict
 
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-        if len(data) > _MOST_BYTES:
-            raise WorkbenchError(f"not a verdict: it has more than {_MOST_BYTES} bytes")
+    with naming(path):
+        data = read_bytes(path)
         verdict = Verdict.from_json(json.loads(data.decode("utf-8-sig")))
-    except OSError as error:
-        raise WorkbenchError(f"{path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise WorkbenchError(f"{path}: not UTF-8 text") from error
-    except json.JSONDecodeError as error:
-        raise WorkbenchError(f"{path}: line {error.lineno}, column {error.colno}: {error.msg}") from error
-    except (ValueError, RecursionError) as error:
-        # Also a number of thousands of digits, a thousand nested lists, a NUL in the name.
-        raise WorkbenchError(f"{path}: {error}") from error
     return verdict, (("sha256 of the verdict's file", hashlib.sha256(data).hexdigest()),)

@@ -152,9 +152,15 @@ def _sizes_that_differ(left: ModelSizes, right: ModelSizes) -> str:
 def differing_sizes(left: dict[str, object], right: dict[str, object]) -> str:
     """The sizes that are not the same, by name: "hidden_size 64 here, 8192 there"; "" where all are."""
     names = [field.name for field in fields(ModelSizes) if left.get(field.name) != right.get(field.name)]
-    said = [f"{name} {left.get(name)} here, {right.get(name)} there" for name in names[:_SHOWN_SIZES]]
+    said = [f"{name} {_value(left, name)} here, {_value(right, name)} there" for name in names[:_SHOWN_SIZES]]
     more = len(names) - _SHOWN_SIZES
     return "; ".join([*said, f"{counted(more, 'more size')}"] if more > 0 else said)
+
+
+def _value(sizes: dict[str, object], name: str) -> str:
+    """A size in words; one from a file may not be there at all."""
+    value = sizes.get(name, "not said")
+    return "none" if value is None else str(value)
 
 
 # A cost, how it is read from a `Cost`, and how it is written.

@@ -43,7 +43,7 @@ def document(
     if against is not None:
         parts.append(scene.Section("Two patterns", comparison(cost, against)))
     parts += _remarks(cost)
-    parts.append(scene.Section("Parameters", (totals(cost.parameters), kinds_table(architecture))))
+    parts.append(scene.Section("Parameters", (kinds_table(architecture),)))
     parts += sections(cost)
     parts.append(scene.Section("Stored and built names", key_map(architecture)))
     parts.append(scene.Section("Sizes and sources", (*_notes(notes), _sizes(architecture.sizes))))
@@ -62,6 +62,7 @@ def _overview(cost: Cost, title: str) -> tuple[scene.Part, ...]:
     written = () if title in ("", str(pattern)) else (scene.Code(str(pattern), "Pattern"),)
     return (
         pattern_view.facts(pattern),
+        totals(cost.parameters),
         headline(cost),
         pattern_view.strip(pattern),
         pattern_view.legend(pattern),
