@@ -37,7 +37,16 @@ def cost():
 def test_every_part_is_there():
     page = assert_self_contained(html.render(document(estimate("M[*-]M[ME]|M-*-/[*-]"), against=estimate("M*-M"))))
     for heading in (
-        *("Verdict", "Two patterns", "Worth a look", "Parameters", "FLOPs", "Pipeline stages", "Memory of each rank"),
+        *(
+            "Verdict",
+            "Two patterns",
+            "Inside the blocks",
+            "Worth a look",
+            "Parameters",
+            "FLOPs",
+            "Pipeline stages",
+            "Memory of each rank",
+        ),
         *("Inference state", "Blocks", "Stored and built names", "Sizes and sources", "Formulas", "Provenance"),
     ):
         assert heading in page.text
@@ -81,6 +90,18 @@ def test_ten_thousand_characters(cost):
     assert_self_contained(html.render(document(cost, title="M" * 10_000, notes=("n" * 10_000,))))
     deep = estimate("M-" * 500)
     assert "1,000 sub-layers" in said(deep)
+
+
+def test_every_distinct_block_is_drawn_and_every_fused_one_taken_apart():
+    graph, *pairs = inside(document(estimate("M[*-][*-]M[ME]|M-/[*-]")))
+    summaries = [part.summary for part in pairs]
+    end = "beside the two layers that it is stored as"
+    assert summaries == [f"[*-] {end}", f"[ME] {end}", f"MTP, [*-] {end}"]
+    assert "7 blocks of 4 shapes" in graph.description
+
+
+def inside(page):
+    return next(part.parts for part in page.parts if getattr(part, "title", "") == "Inside the blocks")
 
 
 # ----------------------------------------------------------------------------------------- the verdict

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from workbench.arch.sizes import ModelSizes
 from workbench.compare.verdict import Verdict
 from workbench.cost.summary import Cost
+from workbench.pattern.model import Pattern
 from workbench.render import scene
 from workbench.views import pattern as pattern_view
 from workbench.views.architecture import kinds_table, totals
@@ -17,6 +18,7 @@ from workbench.views.comparison import comparison
 from workbench.views.cost import headline, sections
 from workbench.views.evidence import evidence
 from workbench.views.formulas import formulas
+from workbench.views.graph import block_graph, graph
 from workbench.views.key_map import key_map
 from workbench.views.numbers import counted
 from workbench.views.provenance import Provenance, provenance_parts
@@ -42,6 +44,7 @@ def document(
     parts.append(scene.Section("Verdict", evidence(verdict, architecture, other)))
     if against is not None:
         parts.append(scene.Section("Two patterns", comparison(cost, against)))
+    parts.append(scene.Section("Inside the blocks", _inside(pattern)))
     parts += _remarks(cost)
     parts.append(scene.Section("Parameters", (kinds_table(architecture),)))
     parts += sections(cost)
@@ -68,6 +71,17 @@ def _overview(cost: Cost, title: str) -> tuple[scene.Part, ...]:
         pattern_view.legend(pattern),
         *written,
     )
+
+
+def _inside(pattern: Pattern) -> tuple[scene.Part, ...]:
+    """What runs inside every distinct block, and each fused one beside the two layers that it is stored as."""
+    pairs: list[scene.Part] = []
+    for mtp, blocks in ((False, pattern.blocks), (True, pattern.mtp.blocks if pattern.mtp else ())):
+        first = {block.symbols: block for block in reversed(blocks) if block.fused}
+        for block in sorted(first.values(), key=lambda found: found.index):
+            title = f"{'MTP, ' * mtp}{block} beside the two layers that it is stored as"
+            pairs.append(scene.Details(title, (block_graph(pattern, block.index, mtp=mtp),)))
+    return (graph(pattern), *pairs)
 
 
 def _remarks(cost: Cost) -> tuple[scene.Part, ...]:
