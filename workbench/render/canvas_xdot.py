@@ -13,7 +13,7 @@ from workbench.render.escape import one_line
 
 _FONT = "DejaVu Sans"
 _BEND = 0.5522847  # of a radius: where a cubic curve's handle makes a quarter of a circle
-_LONGEST_STRING = 12_000  # characters of one DOT string; the parser takes 16,384 bytes
+_LONGEST_STRING = 4_000  # characters of one DOT string; the parser takes 16,384 bytes
 _MOST_PIXELS = 100_000_000  # 400 MB while it is drawn
 _LONGEST_SIDE = 32_767  # pixels; cairo shrinks a larger picture without a word
 _LONGEST_TEXT = 2_000  # characters of a line in a picture, which is far beyond its border

@@ -73,18 +73,21 @@ def _library() -> ModuleType | None:
 
 
 def _by_library(library: Any, dot: str, format: str, layout: str) -> bytes:
-    graph = _parsed(library, dot)
+    # The first context sets defaults that the parser then knows, such as a node's name for its label: make it first.
     context = library.gvContextWithBuiltins()
     try:
-        if library.gvLayout(context, graph, layout.encode()):
-            raise WorkbenchError(f"Graphviz could not lay the graph out with {layout}")
+        graph = _parsed(library, dot)
         try:
-            found = library.gvRenderData(context, graph, format.encode())
+            if library.gvLayout(context, graph, layout.encode()):
+                raise WorkbenchError(f"Graphviz could not lay the graph out with {layout}")
+            try:
+                found = library.gvRenderData(context, graph, format.encode())
+            finally:
+                library.gvFreeLayout(context, graph)
         finally:
-            library.gvFreeLayout(context, graph)
+            library.agclose(graph)
     finally:
         library.gvFreeContext(context)
-        library.agclose(graph)
     # A format that it does not know is the number -1, not a status with the bytes.
     if isinstance(found, int) or found[0]:
         raise WorkbenchError(f"Graphviz cannot write {format}")

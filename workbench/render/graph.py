@@ -155,7 +155,7 @@ class _Panel:
             frame = Box(left + 0.5, top + 0.5, width - 1, height - 1, 6, None, QUIET, dashed=True, role="thin")
             return Group((frame, words) if node.kind == "slot" else (words,), node.title, data=data)
         if node.kind == "input":
-            return Group((self._text(node.text, x, y, width + 16, _PILL_TYPE, QUIET, role="quiet"),), node.title)
+            return Group((self._text(node.text, x, y, width, _PILL_TYPE, QUIET, role="quiet"),), node.title)
         if node.kind == "box":
             frame = Box(left, top, width, height, 5, GROUND, INK, 1.25, role="add")
             return Group((frame, self._text(node.text, x, y, width - 8, 12, INK, role="ink")), node.title)

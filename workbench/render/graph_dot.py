@@ -6,6 +6,8 @@ is ever written. The same graph gives the same text.
 
 from __future__ import annotations
 
+from typing import cast
+
 import graphviz
 
 from workbench.render.canvas import GROUND, INK, LINE, QUIET, RAISED, Theme
@@ -15,7 +17,8 @@ from workbench.render.graph_layout import SIZES, add_edge, attributes, column, i
 from workbench.render.scene import Graph, GraphNode, GraphPanel
 
 _FONT = "DejaVu Sans"
-_LONGEST = 2_000  # characters of a label; Graphviz reads no string of more than 16,384 bytes
+# Graphviz reads no string of more than 16,384 bytes, and an ampersand takes five.
+_LONGEST, _MOST_NOTES = 300, 8
 
 
 def source(graph: Graph, theme: Theme = "light") -> str:
@@ -46,14 +49,18 @@ def escaped(text: str) -> str:
     >>> str(escaped("<b> &lt; \\N")), escaped("a&b")
     ('<b> &amp;lt; \\\\N', 'a&amp;b')
     """
-    return str(graphviz.escape(one_line(text)[:_LONGEST].replace("&", "&amp;")))
+    shown = one_line(text)
+    if len(shown) > _LONGEST:
+        shown = shown[:_LONGEST] + "…"
+    # Not a plain string: its type tells the package that text in angle brackets is no markup.
+    return cast(str, graphviz.escape(shown.replace("&", "&amp;")))
 
 
 # ------------------------------------------------------------------------------------------------------
 
 
 def _panel(cluster: graphviz.Digraph, prefix: str, panel: GraphPanel, theme: Theme) -> None:
-    label = "\\l".join(escaped(text) for text in (panel.label, *panel.notes)) + "\\l"
+    label = "\\l".join(escaped(text) for text in (panel.label, *panel.notes[:_MOST_NOTES])) + "\\l"
     dashes = "dashed," if panel.dashed else ""
     cluster.attr(
         label=label,
@@ -74,7 +81,8 @@ def _panel(cluster: graphviz.Digraph, prefix: str, panel: GraphPanel, theme: The
     for edge in panel.edges:
         look: dict[str, str] = {} if edge.shown else {"style": "invis"}
         if edge.stream:
-            look = {"color": INK.on(theme), "penwidth": "3", "headclip": "false", "tailclip": "false"}
+            tip = "normal" if kinds[edge.head] == "end" else "none"
+            look = {"arrowhead": tip, "color": INK.on(theme), "penwidth": "3", "headclip": "false", "tailclip": "false"}
         add_edge(cluster, names[edge.tail], names[edge.head], kinds[edge.tail], kinds[edge.head], edge.stream, **look)
 
 

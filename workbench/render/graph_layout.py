@@ -29,7 +29,7 @@ SIZES: dict[GraphNodeKind, tuple[float, float]] = {
     "slot": (COLUMN, 32),
     "remark": (COLUMN, 32),
     "join": (COLUMN, 20),
-    "input": (COLUMN, 16),
+    "input": (COLUMN + 24, 16),
     "box": (COLUMN, 26),
 }
 _NODE_GAP, _RANK_GAP = 20, 11
