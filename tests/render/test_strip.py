@@ -4,9 +4,10 @@ import pytest
 
 from workbench.pattern.symbols import SYMBOLS
 from workbench.render.colour import DARK, LIGHT, contrast, ink_on
-from workbench.render.scene import Strip, StripCell, StripFrame, StripGroup
+from workbench.render.scene import Strip, StripCell, StripFrame, StripGroup, StripRepeat
 from workbench.render.strip import svg
-from workbench.render.strip_layout import lay_out
+from workbench.render.strip_layout import SHEET, lay_out
+from workbench.render.text_strip import strip_lines
 
 from .test_text import STRIP
 
@@ -100,3 +101,35 @@ def test_contrast_check_can_fail():
 
 def test_same_strip_same_bytes():
     assert svg(STRIP, "adaptive") == svg(STRIP, "adaptive")
+
+
+REPEAT = StripRepeat(long_strip(4).frames[0].groups, 12, 0, 47)
+FOLDED = Strip("t", "d", (StripFrame("stage 0", (REPEAT, *long_strip(2).frames[0].groups)), StripFrame("stage 1", ())))
+
+
+def test_a_repeat_shows_its_cells_once_and_says_how_often_and_where():
+    root = ElementTree.fromstring(svg(FOLDED))
+    texts = [element.text for element in root.iter(f"{SVG}text")]
+    assert texts == ["STAGE 0", "M", "M", "M", "M", "×12", "0–47", "M", "0", "M", "1", "STAGE 1"]
+    (group,) = [group for group in root.iter(f"{SVG}g") if group.get("class") == "repeat"]
+    assert group.find(f"{SVG}title").text == "12 times [MM][MM], sub-layers 0 to 47"
+
+
+@pytest.mark.parametrize("width", [520, 1000])
+def test_a_repeat_stays_in_its_frame(width):
+    layout = lay_out(FOLDED, width)
+    frame = layout.frames[0]
+    repeat, group = frame.groups
+    assert repeat.x + repeat.width < group.x
+    assert frame.y < repeat.y < repeat.y + repeat.height + 2 * SHEET < frame.y + frame.height
+    assert group.y == repeat.groups[0].y, "cells in and beside a repeat stand level"
+    inner = repeat.groups[-1]
+    assert inner.x + inner.width < repeat.times_x < repeat.x + repeat.width
+
+
+def test_a_repeat_as_text():
+    assert strip_lines(FOLDED, 80) == [
+        "stage 0                    stage 1",
+        "([M M] [M M])×12 [M M]  │",
+        "      0–47        0 1",
+    ]

@@ -130,3 +130,26 @@ def test_a_pattern_imports_its_view_only_when_it_is_shown():
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert found.split() == ["False", "True", "False"]
+
+
+def test_folding_shows_what_repeats_inside_a_stage_once():
+    shown = strip(Pattern("M-M-M-*-|[M-][M-][M-][M-]M/M-M-M-"), fold=True)
+    first, second, mtp = shown.frames
+    repeat, *rest = first.groups
+    assert (repeat.times, repeat.first, repeat.last, len(repeat.groups)) == (3, 0, 5, 2)
+    assert [group.text for group in rest] == ["*", "-"]
+    assert rest[0].cells[0].index == 6, "indices stay canonical"
+    assert (second.groups[0].times, second.groups[0].first, second.groups[0].last) == (4, 8, 15)
+    assert (mtp.groups[0].times, mtp.groups[0].first, mtp.groups[0].last) == (3, 0, 5)
+    assert shown.description == strip(Pattern("M-M-M-*-|[M-][M-][M-][M-]M/M-M-M-")).description
+
+
+@pytest.mark.parametrize("pattern", ["M-*E", "MM", "", "M||M"])
+def test_folding_changes_nothing_where_nothing_repeats(pattern):
+    assert strip(Pattern(pattern), fold=True) == strip(Pattern(pattern))
+
+
+def test_no_repeat_is_too_long_for_a_line():
+    unit = "M-M*-E" * 3 + "G-"
+    shown = strip(Pattern(unit * 3), fold=True)
+    assert all(len(entry.groups) <= 16 for entry in shown.frames[0].groups if isinstance(entry, scene.StripRepeat))

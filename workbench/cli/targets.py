@@ -126,7 +126,7 @@ def _preset(text: str) -> _Found | None:
 
 
 def _is_config(text: str) -> bool:
-    return "\0" not in text and (text.endswith(".json") or (Path(text) / "config.json").is_file())
+    return "\0" not in text and (text.endswith(".json") or os.path.isfile(os.path.join(text, "config.json")))
 
 
 def _hugging_face(path: Path) -> _Found:
