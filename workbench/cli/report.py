@@ -9,7 +9,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from workbench.cli.cost import estimated
-from workbench.cli.output import check_output, deliver, printable
+from workbench.cli.output import check_output, deliver_page, printable
 from workbench.cli.targets import target
 from workbench.errors import WorkbenchError
 
@@ -36,13 +36,12 @@ def run_report(args: argparse.Namespace) -> int:
     verdict, inputs = _verdict(args.verdict)
     cost = estimated(found.architecture, args)
     other = None if args.against is None else _other(found.architecture, args)
-    from workbench.render import html
     from workbench.views.provenance import Provenance
     from workbench.views.report import document
 
     provenance = Provenance(command_line(args), args.date or "", inputs)
     page = document(cost, title=found.title, against=other, verdict=verdict, notes=found.notes, provenance=provenance)
-    deliver(html.render(page), args.output, args.force)
+    deliver_page(args, page)
     return 0
 
 

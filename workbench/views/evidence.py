@@ -26,7 +26,8 @@ def evidence(
     if verdict is None:
         return (
             scene.Paragraph(
-                "No verdict was given: this report says nothing about equivalence. This command obtains one:"
+                "No verdict was given: this report says nothing about equivalence. This command obtains one, at tiny sizes "
+                "unless --sizes says others:"
             ),
             scene.Code(_command(pattern, against)),
         )
