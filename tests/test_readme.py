@@ -57,7 +57,7 @@ def test_the_third_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
     commands = re.findall(r"\$ workbench (\w+)", README)
-    assert {"explain", "fuse", "verify", "presets", "cost", "balance", "lab"} <= set(commands)
+    assert {"explain", "fuse", "draw", "verify", "presets", "cost", "balance", "lab"} <= set(commands)
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out

@@ -40,7 +40,7 @@ def block_graph(
     if len(layers) == 1:
         said = f"{layers[0].name}, stored as layers.{layers[0].index}"
         return scene.Graph(f"Inside sub-layer {named}", f"{said}: {_inside(layers[0])}", tuple(panels))
-    notes = ("one TransformerLayer, both slots",)
+    notes = ("one full TransformerLayer",)
     panels.append(_panel(f"fused · {where}layers {named}", layers, tagged=True, notes=notes, dashed=mtp, turns=True))
     first, second = (symbol_of(layer.symbol) for layer in layers)
     description = (
@@ -210,7 +210,7 @@ def _is_mamba_layer(row: Symbol) -> bool:
 
 
 def _module(layer: SubLayer) -> str:
-    return "one MambaLayer" if _is_mamba_layer(symbol_of(layer.symbol)) else "one TransformerLayer"
+    return "a MambaLayer" if _is_mamba_layer(symbol_of(layer.symbol)) else "a TransformerLayer"
 
 
 def _inside(layer: SubLayer) -> str:
