@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from workbench.pattern.checks import check
     from workbench.pattern.diagnostics import Diagnostic, PatternError
     from workbench.pattern.model import Pattern
+    from workbench.ui.editor import Editor
 
 _HOMES = {
     "Architecture": "workbench.arch.architecture",
     "Balance": "workbench.cost.balance",
     "Cost": "workbench.cost.summary",
     "Diagnostic": "workbench.pattern.diagnostics",
+    "Editor": "workbench.ui.editor",
     "ModelSizes": "workbench.arch.sizes",
     "Parallel": "workbench.cost.ranks",
     "Pattern": "workbench.pattern.model",
@@ -50,6 +52,7 @@ _VIEWS = {
 
 # What a function hands out shows itself too, without its class having been asked for.
 _SHOWN_BY = {
+    "Editor": ("Architecture", "Cost", "Pattern"),
     "best_stages": ("Balance",),
     "estimate": ("Cost", "Architecture"),
     "preset": ("Architecture",),
@@ -62,6 +65,7 @@ __all__ = [
     "Balance",
     "Cost",
     "Diagnostic",
+    "Editor",
     "ModelSizes",
     "Parallel",
     "Pattern",
@@ -94,3 +98,9 @@ def _hang_view(name: str) -> None:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """What `%load_ext workbench` calls: the cell magic `%%pattern`."""
+    _hang_view("Pattern")
+    import_module("workbench.ui.magic").register(shell)

@@ -34,14 +34,18 @@ def test_the_light_part_loads_nothing_heavy(statement):
     assert loaded(statement) == []
 
 
+def test_the_editor_loads_widgets_and_nothing_heavier():
+    assert set(loaded("from workbench import Editor; Editor('M[*-]').cost()")) <= {"IPython", "ipywidgets", "anywidget"}
+
+
 def test_the_check_can_fail():
     assert loaded("import numpy") == ["numpy"]
 
 
 def test_public_names_are_pinned():
     assert workbench.__all__ == [
-        "Architecture", "Balance", "Cost", "Diagnostic", "ModelSizes", "Parallel", "Pattern", "PatternError", "Verdict", "best_stages",
-        "check", "estimate", "preset", "presets", "verify",
+        "Architecture", "Balance", "Cost", "Diagnostic", "Editor", "ModelSizes", "Parallel", "Pattern", "PatternError", "Verdict",
+        "best_stages", "check", "estimate", "preset", "presets", "verify",
     ]  # fmt: skip
     assert dir(workbench) == sorted(workbench.__all__)
 

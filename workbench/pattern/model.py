@@ -1,25 +1,20 @@
 """`Pattern`: a valid layer pattern as frozen data. Blocks, sub-layers, stages, MTP, and what each pipeline rank builds.
 
-Two numberings run through everything: *sub-layers* are the canonical sequence (one a symbol, from 0, `|` not counted),
-*blocks* are the modules that are built (a fused pair is one).
+What can be said of a text that may be wrong is `workbench.pattern.sketch`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, ClassVar
 
 from workbench.errors import WorkbenchError
-from workbench.pattern.blocks import Block, Mtp, Segment, SubLayer, number_blocks
-from workbench.pattern.checks import diagnose
+from workbench.pattern.blocks import Segment
 from workbench.pattern.diagnostics import Diagnostic, PatternError
-from workbench.pattern.parser import parse
-from workbench.pattern.symbols import SYMBOLS
+from workbench.pattern.sketch import Sketch
 
 
-class Pattern:
+class Pattern(Sketch):
     """A hybrid layer pattern, such as `Pattern("M[*-]M[ME]|M-*-/[*-]")`.
 
     Raises `PatternError` (a `ValueError`) with every problem when the text is not a pattern. Immutable; equal and
@@ -35,73 +30,14 @@ class Pattern:
             text = text.text
         if not isinstance(text, str):
             raise TypeError(f"a pattern is a text such as 'M[*-]', not {type(text).__name__}")
-        tree = parse(text)
-        diagnostics = diagnose(tree)
-        if any(entry.severity == "error" for entry in diagnostics):
-            raise PatternError(text, diagnostics)
-        self._text, self._tree, self._warnings = text, tree, diagnostics
-
-    @property
-    def text(self) -> str:
-        """The pattern as it was written."""
-        return self._text
+        super().__init__(text)
+        if not self.sound:
+            raise PatternError(text, self.diagnostics)
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
         """What is allowed and rarely meant."""
-        return self._warnings
-
-    @cached_property
-    def stages(self) -> tuple[tuple[Block, ...], ...]:
-        """The pipeline stages, each a tuple of its blocks; one stage when there is no `|`."""
-        stages, block, sublayer = [], 0, 0
-        for number, section in enumerate(self._tree.stages):
-            blocks = number_blocks(section, block, sublayer, number)
-            block, sublayer = block + len(blocks), sublayer + len(section.symbols)
-            stages.append(blocks)
-        return tuple(stages)
-
-    @cached_property
-    def blocks(self) -> tuple[Block, ...]:
-        """Every block of the main pattern, in order."""
-        return tuple(block for stage in self.stages for block in stage)
-
-    @cached_property
-    def sublayers(self) -> tuple[SubLayer, ...]:
-        """The canonical sequence of the main pattern: what a checkpoint's `layers.<i>` are."""
-        return tuple(layer for block in self.blocks for layer in block.layers)
-
-    @cached_property
-    def mtp(self) -> Mtp | None:
-        """The multi-token-prediction part, which numbers its own blocks and sub-layers from 0; None without one."""
-        depths = self._tree.depths
-        if not depths or not depths[0].items:
-            return None
-        return Mtp(number_blocks(depths[0], 0, 0, None), len(depths))
-
-    @property
-    def main(self) -> str:
-        """The text before the first `/`."""
-        return self._text.split("/", 1)[0]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """`blocks`, `sublayers`, `fused` (pairs) and `stages` of the main pattern; MTP is not in them."""
-        return {
-            "blocks": len(self.blocks),
-            "sublayers": len(self.sublayers),
-            "fused": sum(block.fused for block in self.blocks),
-            "stages": len(self.stages),
-        }
-
-    @property
-    def symbol_counts(self) -> dict[str, int]:
-        """Sub-layers of each symbol, MTP included once a depth, as upstream's `get_hybrid_layer_counts`."""
-        found = Counter(layer.symbol for layer in self.sublayers)
-        if self.mtp is not None:
-            for layer in self.mtp.sublayers:
-                found[layer.symbol] += self.mtp.depths
-        return {symbol: found[symbol] for symbol in SYMBOLS}
+        return self.diagnostics
 
     def unfused(self) -> Pattern:
         """The same sub-layers with no brackets; stages and MTP stay."""
