@@ -3,7 +3,7 @@ import os
 import pytest
 
 from workbench.errors import WorkbenchError
-from workbench.render.files import check_target, write_text_atomically
+from workbench.render.files import check_target, write_bytes_atomically, write_text_atomically
 
 
 def test_writes_utf8_and_makes_the_folder(tmp_path):
@@ -47,3 +47,17 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
         write_text_atomically(path, "\udcff", force=True)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["report.html"]
+
+
+def test_bytes_are_written_as_they_are(tmp_path):
+    data = b"\x89PNG\r\n\0"
+    assert write_bytes_atomically(tmp_path / "new" / "a.png", data).read_bytes() == data
+    with pytest.raises(WorkbenchError, match="exists already"):
+        write_bytes_atomically(tmp_path / "new" / "a.png", b"")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"], "nothing is left beside it"
+
+
+def test_text_that_has_no_bytes_is_refused(tmp_path):
+    with pytest.raises(WorkbenchError, match="cannot write"):
+        write_text_atomically(tmp_path / "a.txt", "\ud800")
+    assert list(tmp_path.iterdir()) == []

@@ -27,7 +27,7 @@ from workbench.render.canvas import (
 from workbench.render.escape import columns, one_line
 from workbench.render.graph_layout import COLUMN, SIZES, Placed, place
 from workbench.render.scene import Graph, GraphEdge, GraphNode, GraphPanel
-from workbench.render.strip import WIDTH, mixer_box
+from workbench.render.strip import GLYPHS, WIDTH, mixer_box
 
 _PADDING = 18
 _LABEL = 34  # height of a panel's label
@@ -47,9 +47,13 @@ def draw(graph: Graph, width: float = WIDTH) -> Canvas:
     """The graph as shapes, panels in rows of at most `width` units. `WorkbenchError` where there is no Graphviz."""
     rows: list[list[tuple[GraphPanel, Placed, float]]] = []
     used = 0.0
-    for panel in graph.panels:
-        placed = place(panel)
-        wide = _panel_width(panel, placed)
+    laid_out = [(panel, place(panel)) for panel in graph.panels]
+    # Panels of one structure are equally wide, whatever stands below them.
+    widths: dict[float, float] = {}
+    for panel, placed in laid_out:
+        widths[placed.width] = max(widths.get(placed.width, 0.0), _panel_width(panel, placed))
+    for panel, placed in laid_out:
+        wide = widths[placed.width]
         gap = _TURN_GAP if panel.turns else _GAP
         if not rows or used + gap + wide > width:
             rows.append([])
@@ -85,7 +89,7 @@ def _panel_width(panel: GraphPanel, placed: Placed) -> float:
 
 def _panel(panel: GraphPanel, placed: Placed, inside: float, x: float, y: float, width: float, height: float) -> Group:
     room = width - 2 * _PADDING
-    label = fitted(panel.label.upper(), room, 0.82 * _LABEL_TYPE)
+    label = fitted(panel.label.upper().translate(GLYPHS), room, 0.82 * _LABEL_TYPE)
     shapes: list[Shape | Group] = [
         Box(x, y, width, height, 10, RAISED, LINE, dashed=panel.dashed, role="panel")
         if not panel.fused

@@ -30,7 +30,7 @@ SIZES: dict[GraphNodeKind, tuple[float, float]] = {
     "remark": (COLUMN, 32),
     "join": (COLUMN, 20),
     "input": (COLUMN + 24, 16),
-    "box": (COLUMN, 26),
+    "box": (COLUMN + 24, 26),
 }
 _NODE_GAP, _RANK_GAP = 20, 11
 _INCH = 72  # units
