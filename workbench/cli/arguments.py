@@ -26,6 +26,7 @@ _MAIN_EXAMPLES = """\
 examples:
   workbench explain 'M[*-]M[ME]|M-*-/[*-]'
   workbench fuse 'M-M*-ME'
+  workbench draw 'M[*-]M[ME]' -o pattern.svg
   workbench verify 'M[*-]M[ME]' --html verdict.html
   workbench lab
 

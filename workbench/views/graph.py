@@ -3,7 +3,7 @@
 `block_graph` is the picture that teaches fusion: two unfused layers beside the one block that fills both slots of a
 `TransformerLayer` on the same residual line. `graph` shows every distinct block of a pattern once. Source for what is
 inside: `hybrid_layer_specs.py`, `transformer_layer.py`, `mamba_layer.py`, `multi_token_prediction.py` of megatron-core
-0.19.2. Imports `pattern` and `render` only.
+0.19.2. Imports `pattern`, `render` and `views.numbers`.
 """
 
 from __future__ import annotations
