@@ -1,6 +1,6 @@
 # Works with GNU Make 3.81 (macOS) and newer. Nothing here needs root.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lab check dead-venv
+.PHONY: help setup demo test lab check gallery dead-venv
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -12,7 +12,7 @@ ALIVE := $(shell $(PYTHON) -c 'import pip' 2>/dev/null && echo alive)
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1:\2/p' Makefile | while IFS=: read -r name text; do \
-		printf 'make %-6s %s\n' "$$name" "$$text"; done
+		printf 'make %-7s %s\n' "$$name" "$$text"; done
 
 setup: $(STAMP) ## make .venv with everything that runs, tests and checks the project
 
@@ -46,3 +46,6 @@ check: setup ## formatting, lint, types and the layers of the code
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+
+gallery: setup ## draw and photograph docs/gallery anew; the photographs need a Chromium
+	@$(PYTHON) -m tests.browser.gallery

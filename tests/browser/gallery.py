@@ -1,0 +1,77 @@
+"""The gallery in docs/gallery: drawings that the code draws, and pictures of editor and report in a browser.
+
+`make gallery` writes both anew. The drawings are the same bytes on every machine, and tests/test_gallery.py holds them to
+the code; the pictures depend on the machine's fonts, so they are looked at, not compared.
+"""
+
+import contextlib
+import tempfile
+from pathlib import Path
+
+from workbench.cli import main
+
+GALLERY = Path(__file__).resolve().parents[2] / "docs" / "gallery"
+EXAMPLE = "M[*-]M[ME]|M-*-/[*-]"
+BROKEN = "M[*-]M[-E]|M-*[-"
+DRAWINGS = {
+    f"{view}-{name}.svg": ("draw", model, "--view", view)
+    for view in ("strip", "graph")
+    for name, model in (
+        ("example", EXAMPLE),
+        ("nemotron-h-56b", "nemotron-h-56b"),
+        ("qwen3-next", "qwen3-next-80b-a3b"),
+    )
+}
+PICTURES = (
+    *(f"editor-{what}-{theme}.png" for what in ("valid", "broken") for theme in ("light", "dark")),
+    "report-screen.png",
+    "report-print.png",
+)
+
+
+def draw(folder):
+    """Every drawing, in a folder."""
+    for name, command in DRAWINGS.items():
+        assert main([*command, "-o", str(folder / name), "--force"]) == 0
+
+
+def photograph(folder):
+    """Every picture, in a folder: one JupyterLab, one browser."""
+    from playwright.sync_api import sync_playwright
+
+    from .jupyter import ARGUMENTS, Lab, jupyter
+    from .test_reports import CHROMIUM
+
+    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
+        root, home = Path(temporary, "notebooks"), Path(temporary, "home")
+        root.mkdir()
+        home.mkdir()
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        with contextlib.closing(browser), jupyter(root, home) as address:
+            for theme in ("light", "dark"):
+                for what, text in (("valid", EXAMPLE), ("broken", BROKEN)):
+                    cell = f"from workbench import Editor\nEditor({text!r})"
+                    page = Lab(address, root, browser).open(cell, dark=theme == "dark")
+                    editor = page.locator(".wb-editor")
+                    # Tall enough for all of the editor, which JupyterLab would scroll.
+                    page.set_viewport_size({"width": 1360, "height": 2200})
+                    editor.wait_for()
+                    if what == "valid":
+                        page.locator('.wb-cell[data-key="main:1"]').click()
+                        page.wait_for_timeout(1000)
+                    editor.screenshot(path=folder / f"editor-{what}-{theme}.png")
+                    page.context.close()
+            review = Path(temporary, "review.html")
+            assert main(["report", EXAMPLE, "--against", "M*-MME|M-*-/*-", "-o", str(review)]) == 0
+            for medium in ("screen", "print"):
+                page = browser.new_page(viewport={"width": 1100 if medium == "screen" else 760, "height": 1400})
+                page.emulate_media(media=medium)
+                page.goto(review.as_uri())
+                page.screenshot(path=folder / f"report-{medium}.png")
+                page.close()
+
+
+if __name__ == "__main__":
+    GALLERY.mkdir(parents=True, exist_ok=True)
+    draw(GALLERY)
+    photograph(GALLERY)
