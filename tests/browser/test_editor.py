@@ -4,8 +4,10 @@ import json
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from nbconvert import HTMLExporter
 
 from .jupyter import lab, read, run  # noqa: F401  (a fixture)
+from .test_notebook_page import NOT_NEEDED
 
 pytestmark = pytest.mark.browser
 
@@ -117,8 +119,11 @@ def test_a_selection_is_read_in_a_later_cell(page):
     cell(page, 4).click()
     assert read(page, 1) == f"{EXAMPLE} {EXAMPLE} (4, 5) False"
     assert cell(page, 5).get_attribute("aria-pressed") == "true", "the whole block is selected"
-    assert "decoder.layers.4.mixer.in_proj.weight" in page.locator(".wb-weights").inner_text()
-    assert "decoder.layers.3.self_attention.in_proj.weight" in page.locator(".wb-weights").inner_text()
+    assert "layers.4.mixer.in_proj.weight" in page.locator(".wb-weights").inner_text()
+    assert "layers.3.self_attention.in_proj.weight" in page.locator(".wb-weights").inner_text()
+    picture = page.locator(".wb-inside img")
+    assert picture.get_attribute("alt").startswith("Inside [ME], sub-layers 4–5. Unfused, Mamba-2 and")
+    assert picture.evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 300
     cell(page, 0, mtp=True).click()
     assert read(page, 1) == f"{EXAMPLE} {EXAMPLE} (0, 1) True"
     write(page, BROKEN)
@@ -135,7 +140,7 @@ def test_one_sub_layer_is_lit_everywhere(page):
     }""") == ["*", "M["]
     lit = page.locator("tr.wb-hot").all_inner_texts()
     assert any("self-attention" in row and "%" in row for row in lit), "the cost of its kind"
-    assert any("decoder.layers.1.self_attention.linear_qkv.weight" in row for row in lit), "its weights"
+    assert any("layers.1.self_attention.linear_qkv.weight" in row for row in lit), "its weights"
     assert any("1, 2" in row for row in lit), "its block in the table"
     page.locator(".wb-details summary").click()
     page.locator(".wb-cost tr", has_text="Mamba-2").hover()
@@ -189,12 +194,14 @@ def test_a_later_cell_may_change_the_text(page):
 
 
 @pytest.mark.parametrize(
-    "text", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "\u202eM[*-]\u2066", "🙂[M-", "M?" * 5000], ids=ascii
-)  # fmt: skip
+    "text",
+    ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "\u202eM[*-]\u2066", "🙂[M-", "M?" * 5000],
+    ids=["script", "img", "bidi", "emoji", "long"],
+)
 def test_hostile_text_is_text(page, text):
     write(page, text)
     assert page.locator(".wb-mirror").inner_text().rstrip("\u200b") == text
-    assert page.locator(".wb-editor :is(script, img, iframe)").count() == 0
+    assert page.locator(".wb-editor :is(script, iframe), .wb-editor img:not(.wb-inside img)").count() == 0
     assert page.errors == []
 
 
@@ -242,6 +249,10 @@ def test_a_reopened_notebook_shows_the_picture_and_no_state_is_saved(lab):  # no
     assert picture["data"]["text/plain"][0].startswith("M[*-]")
     assert "application/vnd.jupyter.widget-view+json" in live["data"]
     page.context.close()
+    source, _ = HTMLExporter(template_name="lab", **NOT_NEEDED).from_filename(str(page.notebook))
+    assert "unpkg" not in source
+    assert "application/vnd.jupyter.widget-state" not in source
+    assert 'src="data:image/svg+xml;base64,' in source
     later = lab.browser.new_page()
     later.notebook = page.notebook
     lab.show(later)

@@ -29,6 +29,7 @@ from workbench.pattern.rewrites import fuse_all
 from workbench.ui import edits, files, static
 from workbench.ui.exports import exported
 from workbench.ui.history import History, Step
+from workbench.ui.inside import inside
 from workbench.ui.state import compute, constants
 
 _SETTLED = 0.5  # seconds without a change until the saved picture is drawn again
@@ -51,6 +52,7 @@ class Editor(anywidget.AnyWidget):
     selected = traitlets.Instance(tuple, allow_none=True).tag(sync=True)
     selected_mtp = traitlets.Bool(False).tag(sync=True)
     state = traitlets.Dict().tag(sync=True)
+    graph = traitlets.Dict().tag(sync=True)
     constants = traitlets.Dict().tag(sync=True)
 
     def __init__(self, value: str | Pattern = "", sizes: ModelSizes | None = None, **options: Any) -> None:
@@ -119,6 +121,12 @@ class Editor(anywidget.AnyWidget):
             self._history.record(Step(self.value, self.sizes), self._written_at)
             self._refresh()
 
+    @traitlets.observe("selected", "selected_mtp")
+    def _look_inside(self, change: Any = None) -> None:
+        # While the text is no pattern, the picture of the last one stays.
+        if self.pattern is not None:
+            self.graph = inside(self.pattern, self.selected, self.selected_mtp)
+
     @traitlets.validate("selected")
     def _exists(self, proposal: Any) -> Any:
         if proposal.value is not None and not all(isinstance(index, int) for index in proposal.value):
@@ -139,6 +147,7 @@ class Editor(anywidget.AnyWidget):
         state = compute(self.value, self.sizes, self.state)
         self.pattern = _pattern(state)
         self._reselect()
+        self._look_inside()
         self.state = state | self._answers
         self._keep_pictures()
 

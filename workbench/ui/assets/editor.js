@@ -7,7 +7,7 @@ function render({ model, el, signal }) {
   const id = `wb-${Math.random().toString(36).slice(2)}`;
   const { symbols, presets } = model.get("constants");
   let state = model.get("state");
-  let sent = 0, answered = 0, timer = null, waiting = null, hot = null, told = "";
+  let sent = 0, answered = 0, timer = null, waiting = null, hot = null, told = "", dark = false;
 
   // ------------------------------------------------------------------------------------------ elements
   const field = makeField(`${id}-text`, "Layer pattern");
@@ -29,6 +29,7 @@ function render({ model, el, signal }) {
     h("kbd", {}, "Ctrl Shift Z"), " does it again.");
   strip.root.setAttribute("aria-describedby", help.id);
   const cost = h("div", { class: "wb-cost" });
+  const picture = h("div", { class: "wb-inside" });
   const weights = h("div", { class: "wb-weights" });
   const blocks = h("div", { tabindex: "0", role: "region", "aria-label": "The strip as a table" });
   const alternative = h("details", { class: "wb-details" }, h("summary", {}, "The strip as a table"), blocks);
@@ -45,7 +46,7 @@ function render({ model, el, signal }) {
       command(`↓ ${label}`, () => tell({ do: "export", form }), { ...sound, "aria-label": `Export as ${label}` })));
   const root = h("div", { class: "wb-editor", role: "group", "aria-label": "Layer pattern editor" },
     field.label, field.root, problems, notice, facts, tools, strip.root, help,
-    h("div", { class: "wb-below" }, cost, weights), alternative, status);
+    picture, weights, cost, alternative, status);
   el.append(root);
 
   // ------------------------------------------------------------------------------------------ messages
@@ -155,6 +156,7 @@ function render({ model, el, signal }) {
     tell({ do: key === "y" || event.shiftKey ? "redo" : "undo" });
   });
   model.on("change:state", receive);
+  model.on("change:graph", () => drawInside(picture, model.get("graph"), dark));
   model.on("change:selected change:selected_mtp", drawSelection);
   model.on("msg:custom", async (message) => {
     if (message.notice) notice.textContent = message.notice;
@@ -163,7 +165,9 @@ function render({ model, el, signal }) {
     const type = message.form === "report" ? "text/html" : "image/svg+xml";
     save(name, message.form === "png" ? await asPng(text) : new Blob([text], { type }));
   });
-  watchTheme(root, (dark) => {
+  watchTheme(root, (now) => {
+    dark = now;
+    drawInside(picture, model.get("graph"), dark);
     for (const row of Object.values(symbols)) {
       root.style.setProperty(`--wb-${row.kind}`, dark ? row.dark : row.light);
       root.style.setProperty(`--wb-on-${row.kind}`, dark ? row.on_dark : row.on_light);

@@ -1,4 +1,4 @@
-// What stands below the strip: problems, figures, cost by kind, the weights of the selected block, the strip as a table.
+// What stands below the strip: problems, figures, cost by kind, the selected block's picture and weights, the strip as a table.
 
 function table(caption, heads, rows) {
   return h("table", {}, h("caption", {}, caption),
@@ -12,7 +12,7 @@ function drawProblems(root, state, mend, fuseAll) {
     h("span", { class: "wb-message" }, `${entry.message} `, h("span", { class: "wb-hint" }, entry.hint)),
     ...(entry.fix ? [command(entry.fix, () => mend(entry), { "aria-label": `Fix ${entry.code} at ${entry.span}: ${entry.fix}` })] : [])));
   if (state.more) rows.push(h("li", { class: "wb-problem wb-quiet" }, `and ${state.more.toLocaleString("en")} more, underlined above`));
-  if (state.pairs) rows.push(h("li", { class: "wb-problem wb-quiet" }, `${state.pairs}: same model, same checkpoint`, command("fuse all", fuseAll)));
+  if (state.pairs) rows.push(h("li", { class: "wb-problem wb-quiet" }, h("span", {}, `${state.pairs}: same model, same checkpoint`), command("fuse all", fuseAll)));
   if (!state.sound) rows.push(h("li", { class: "wb-problem wb-quiet" }, "The strip shows what still parses."));
   root.replaceChildren(...rows);
 }
@@ -53,16 +53,22 @@ function chip(kind, symbol) {
 function drawWeights(root, state, entry, partner, symbols) {
   const halves = entry && [entry, partner].filter(Boolean).sort((a, b) => a.index - b.index);
   const known = halves && state.cost.weights?.[halves.map((half) => half.symbol).join("")];
-  if (!known || !state.sound) {
-    const told = entry ? "" : "Select a sub-layer in the strip to see each of its weights: where it is stored, and where it lives in the built model.";
+  if (!known) {
+    const told = entry ? "" : "Select a sub-layer in the strip to see what runs inside of its block, and each weight: where it is stored, and where it lives in the built model.";
     return root.replaceChildren(h("p", { class: "wb-quiet" }, told));
   }
-  const stem = entry.mtp ? "mtp.layers.0.mtp_model_layer.layers" : "decoder.layers";
+  const stem = entry.mtp ? "mtp.layers.0.mtp_model_layer." : "decoder.";
   const rows = halves.flatMap((half, place) => known[place].map(([stored, shape, built]) => h("tr", { "data-key": half.key },
-    h("td", {}, chip(symbols[half.symbol].kind, symbols[half.symbol]), h("code", {}, `${stem}.${half.index}.${stored}`)),
-    h("td", {}, h("code", {}, shape)), h("td", {}, h("code", {}, `${stem}.${half.block}.${built}`)))));
+    h("td", {}, h("span", { class: "wb-with-chip" }, chip(symbols[half.symbol].kind, symbols[half.symbol]), h("code", {}, `layers.${half.index}.${stored}`))),
+    h("td", { class: "wb-shape" }, h("code", {}, shape)), h("td", {}, h("code", {}, `layers.${half.block}.${built}`)))));
   const what = halves.length === 2 ? `Sub-layers ${halves[0].index} and ${halves[1].index}: one block, two canonical layers` : `Sub-layer ${entry.index}: one block, one canonical layer`;
-  root.replaceChildren(table(entry.mtp ? `MTP. ${what}` : what, [["stored as"], ["shape"], ["lives in"]], rows));
+  root.replaceChildren(table(`${what}. Names within ${stem}`, [["stored as"], ["shape"], ["lives in"]], rows));
+}
+
+// An image runs nothing and asks for nothing, whatever is in it.
+function drawInside(root, graph, dark) {
+  if (!graph.light) return root.replaceChildren(...(graph.problem ? [h("p", { class: "wb-quiet" }, graph.problem)] : []));
+  root.replaceChildren(h("img", { src: dark ? graph.dark : graph.light, alt: graph.said }));
 }
 
 function drawBlocks(root, entries, symbols) {
