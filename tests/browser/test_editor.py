@@ -248,6 +248,7 @@ def test_a_reopened_notebook_shows_the_picture_and_no_state_is_saved(lab):  # no
     picture, live = saved["cells"][0]["outputs"]
     assert picture["data"]["text/plain"][0].startswith("M[*-]")
     assert "application/vnd.jupyter.widget-view+json" in live["data"]
+    page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     page.context.close()
     source, _ = HTMLExporter(template_name="lab", **NOT_NEEDED).from_filename(str(page.notebook))
     assert "unpkg" not in source
@@ -257,4 +258,5 @@ def test_a_reopened_notebook_shows_the_picture_and_no_state_is_saved(lab):  # no
     later.notebook = page.notebook
     lab.show(later)
     later.locator(".wb-static img").wait_for()
+    assert later.locator(".wb-editor").count() == 0, "the kernel and its editor are gone"
     later.close()

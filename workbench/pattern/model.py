@@ -25,14 +25,12 @@ class Pattern(Sketch):
     # them.
     view: ClassVar[Callable[[Pattern], dict[str, str]] | None] = None
 
-    def __init__(self, text: str | Pattern) -> None:
-        if isinstance(text, Pattern):
-            text = text.text
-        if not isinstance(text, str):
+    def __init__(self, text: str | Sketch) -> None:
+        if not isinstance(text, str | Sketch):
             raise TypeError(f"a pattern is a text such as 'M[*-]', not {type(text).__name__}")
         super().__init__(text)
         if not self.sound:
-            raise PatternError(text, self.diagnostics)
+            raise PatternError(self.text, self.diagnostics)
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:

@@ -24,7 +24,10 @@ class Sketch:
     ['M', '-', 'E', '*', '-']
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str | Sketch) -> None:
+        if isinstance(text, Sketch):  # read already, and neither ever changes
+            self.__dict__.update(text.__dict__)
+            return
         tree = parse(text)
         self._text, self._tree, self._found = text, tree, diagnose(tree)
 

@@ -26,6 +26,7 @@ from workbench.cost.summary import Cost, estimate
 from workbench.errors import WorkbenchError
 from workbench.pattern.model import Pattern
 from workbench.pattern.rewrites import fuse_all
+from workbench.pattern.sketch import Sketch
 from workbench.ui import edits, files, static
 from workbench.ui.exports import exported
 from workbench.ui.history import History, Step
@@ -62,9 +63,10 @@ class Editor(anywidget.AnyWidget):
         self._answers: dict[str, Any] = {"view": "", "number": 0}
         self._pictures: list[Any] = []
         self._redraw: asyncio.TimerHandle | None = None
-        state = compute(text, sizes) | self._answers
+        sketch = Sketch(text)
+        state = compute(sketch, sizes) | self._answers
         super().__init__(
-            value=text, sizes=sizes, pattern=_pattern(state), state=state, constants=constants(), **options
+            value=text, sizes=sizes, pattern=_pattern(sketch), state=state, constants=constants(), **options
         )
         self.on_msg(self._receive)
 
@@ -144,8 +146,9 @@ class Editor(anywidget.AnyWidget):
 
     def _refresh(self) -> None:
         # The pattern first: who observes `value` finds it as new as the text.
-        state = compute(self.value, self.sizes, self.state)
-        self.pattern = _pattern(state)
+        sketch = Sketch(self.value)
+        state = compute(sketch, self.sizes, self.state)
+        self.pattern = _pattern(sketch)
         self._reselect()
         self._look_inside()
         self.state = state | self._answers
@@ -243,8 +246,8 @@ class Editor(anywidget.AnyWidget):
             picture.update(static.bundle(self.value), raw=True)
 
 
-def _pattern(state: dict[str, Any]) -> Pattern | None:
-    return Pattern(state["text"]) if state["sound"] else None
+def _pattern(sketch: Sketch) -> Pattern | None:
+    return Pattern(sketch) if sketch.sound else None
 
 
 def _only_widget(data: dict[str, Any]) -> dict[str, Any]:

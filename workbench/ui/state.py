@@ -23,7 +23,7 @@ from workbench.views.numbers import count, counted, noun
 MOST_TOLD = 20  # problems that are written out; every one of them is underlined
 
 
-def compute(text: str, sizes: ModelSizes, last: dict[str, Any] | None = None) -> dict[str, Any]:
+def compute(text: str | Sketch, sizes: ModelSizes, last: dict[str, Any] | None = None) -> dict[str, Any]:
     """Everything that the page shows for `text`. While it is wrong, `cost` is that of `last`, an earlier state.
 
     Places count code points. A cell is [symbol, canonical index, place in the text]; a block is [index, fused, can be
@@ -35,10 +35,10 @@ def compute(text: str, sizes: ModelSizes, last: dict[str, Any] | None = None) ->
     facts = _facts(sketch)
     cost: dict[str, Any] = last["cost"] if last else {}
     if sketch.sound:
-        cost = costs(Pattern(text), sizes)
+        cost = costs(Pattern(sketch), sizes)
         facts += cost.get("facts", [])
     return {
-        "text": text,
+        "text": sketch.text,
         "sound": sketch.sound,
         "facts": facts,
         "said": _said(told, facts, sketch.sound),

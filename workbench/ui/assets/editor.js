@@ -120,14 +120,15 @@ function render({ model, el, signal }) {
     light();
   }
 
-  function pointKind(kind) { light(strip.all().filter((entry) => symbols[entry.symbol].kind === kind)); }
+  const kindOf = (entry) => (entry.mtp ? "mtp" : symbols[entry.symbol].kind); // the row that its cost is counted in
+  function pointKind(kind) { light(strip.all().filter((entry) => kindOf(entry) === kind)); }
 
   function light(entries = [strip.get(hot)].filter(Boolean)) { // one sub-layer, wherever it stands
     for (const node of root.querySelectorAll(".wb-hot:not(.wb-mirror *)")) node.classList.remove("wb-hot");
     for (const { node } of entries) node.classList.add("wb-hot");
     if (entries.length) {
-      const [{ key, symbol }] = entries;
-      const rows = [`tr[data-kind="${symbols[symbol].kind}"]`, ...(entries.length === 1 ? [`tr[data-key="${key}"]`, `tr[data-keys~="${key}"]`] : [])];
+      const [{ key }] = entries;
+      const rows = [`tr[data-kind="${kindOf(entries[0])}"]`, ...(entries.length === 1 ? [`tr[data-key="${key}"]`, `tr[data-keys~="${key}"]`] : [])];
       for (const row of root.querySelectorAll(rows.join())) row.classList.add("wb-hot");
     }
     if (state.text === input.value.toWellFormed()) field.light(new Map(entries.map(({ at }) => [at, "wb-hot"])));
