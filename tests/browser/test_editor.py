@@ -219,6 +219,30 @@ def test_announcements_are_polite_and_late(page):
     )
 
 
+def test_two_views_of_an_editor_agree(lab):  # noqa: F811
+    page = lab.open(EDITOR, "editor")
+    first, second = field(page).nth(0), field(page).nth(1)
+    second.wait_for()
+    first.fill("M[*-]")
+    page.wait_for_function("() => document.querySelectorAll('.wb-editor textarea')[1].value === 'M[*-]'")
+    second.press("Control+z")
+    page.wait_for_function("(text) => document.querySelectorAll('.wb-editor textarea')[0].value === text", arg=EXAMPLE)
+    page.context.close()
+
+
+def test_a_busy_kernel_is_said_and_nothing_written_meanwhile_is_lost(lab):  # noqa: F811
+    page = lab.open(EDITOR, "import time; time.sleep(5)", LATER)
+    field(page).wait_for()
+    page.evaluate("() => { jupyterapp.shell.currentWidget.content.activeCellIndex = 1; }")
+    page.evaluate("() => { void jupyterapp.commands.execute('notebook:run-cell'); }")
+    field(page).fill("M")
+    field(page).press_sequentially("-M-", delay=30)
+    page.get_by_text("Python is busy").wait_for()
+    settled(page, "M-M-")
+    assert page.get_by_text("Python is busy").count() == 0
+    page.context.close()
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_finds_nothing(lab, dark):  # noqa: F811
     page = lab.open(EDITOR, LATER, dark=dark)

@@ -6,7 +6,6 @@ import pytest
 
 from workbench.arch.presets import preset
 from workbench.arch.sizes import ModelSizes
-from workbench.pattern.sketch import Sketch
 from workbench.ui.state import MOST_TOLD, compute, constants
 
 SIZES = ModelSizes()
@@ -115,9 +114,3 @@ def test_constants_name_every_kind_and_every_preset_that_can_be_built():
     assert len(known["presets"]) > 10
     for name in known["presets"]:
         assert compute(str(preset(name).pattern), preset(name).sizes)["cost"].get("rows"), name
-
-
-def test_a_sketch_keeps_the_places_of_the_text():
-    sketch = Sketch("M?[*-")
-    assert [(layer.symbol, layer.start) for layer in sketch.sublayers] == [("M", 0), ("*", 3), ("-", 4)]
-    assert (sketch.sound, Sketch("M").sound) == (False, True)

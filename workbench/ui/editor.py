@@ -151,7 +151,8 @@ class Editor(anywidget.AnyWidget):
         self.pattern = _pattern(sketch)
         self._reselect()
         self._look_inside()
-        self.state = state | self._answers
+        history = {"can_undo": bool(self._history.past), "can_redo": bool(self._history.future)}
+        self.state = state | history | self._answers
         self._keep_pictures()
 
     def _reselect(self) -> None:

@@ -2,6 +2,7 @@
 // Messages go one way through one channel, numbered, each with the text as it stands; a state says which it answers.
 
 const DEBOUNCE = 15; // ms
+const BUSY = "Python is busy: the picture follows when it answers.";
 
 function render({ model, el, signal }) {
   const id = `wb-${Math.random().toString(36).slice(2)}`;
@@ -38,8 +39,10 @@ function render({ model, el, signal }) {
     ...presets.map((name) => h("option", { value: name }, name)));
   const sound = { "data-sound": true }; // works on a text without errors only
   const balance = () => tell({ do: "balance", stages: Number(count.value) || 1 });
+  const undo = command("undo", () => state.can_undo && tell({ do: "undo" }));
+  const redo = command("redo", () => state.can_redo && tell({ do: "redo" }));
   const tools = h("div", { class: "wb-tools", role: "group", "aria-label": "Change the pattern" },
-    command("undo", () => tell({ do: "undo" })), command("redo", () => tell({ do: "redo" })),
+    undo, redo,
     command("fuse all", () => tell({ do: "fuse-all" }), sound), command("unfuse all", () => tell({ do: "unfuse-all" })),
     h("span", { class: "wb-joined" }, command("balance into", balance, sound), count, " stages"), menu,
     ...[["svg", "SVG"], ["png", "PNG"], ["report", "report"]].map(([form, label]) =>
@@ -56,7 +59,7 @@ function render({ model, el, signal }) {
     notice.textContent = "";
     model.send({ ...message, text: input.value.toWellFormed(), view: id, number: ++sent });
     clearTimeout(waiting);
-    waiting = setTimeout(() => { notice.textContent = "Python is busy: the picture follows when it answers."; }, 3000);
+    waiting = setTimeout(() => { notice.textContent = BUSY; }, 3000);
   }
 
   function write() { // one text under way at a time; what is written meanwhile goes when it is answered
@@ -72,6 +75,7 @@ function render({ model, el, signal }) {
     state = model.get("state");
     if (state.view === id) answered = Math.max(answered, state.number);
     if (answered >= sent) clearTimeout(waiting);
+    if (answered >= sent && notice.textContent === BUSY) notice.textContent = "";
     const behind = timer !== null || answered < sent;
     if (!behind && state.text !== input.value.toWellFormed()) field.adopt(state.text);
     draw();
@@ -86,6 +90,8 @@ function render({ model, el, signal }) {
     input.setAttribute("aria-invalid", String(!state.sound));
     drawProblems(problems, state, (entry) => { tell({ do: "mend", code: entry.code, start: entry.start }); input.focus(); }, () => tell({ do: "fuse-all" }));
     drawFacts(facts, state);
+    undo.setAttribute("aria-disabled", String(!state.can_undo)); // not disabled: the focus would be lost
+    redo.setAttribute("aria-disabled", String(!state.can_redo));
     for (const button of tools.querySelectorAll("[data-sound]")) button.disabled = !state.sound;
     drawCost(cost, state, symbols);
     if (alternative.open) drawBlocks(blocks, strip.all(), symbols);
