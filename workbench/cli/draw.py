@@ -23,9 +23,9 @@ _KNOWN = "." + ", .".join(FORMATS)
 
 def run_draw(args: argparse.Namespace) -> int:
     """Draw a pattern into a file, or onto standard output."""
+    pattern = pattern_of(args.patterns, "draw")
     format = _format(args)
     _check(args, format)
-    pattern = pattern_of(args.patterns, "draw")
     if not (pattern.sublayers or pattern.mtp):
         raise WorkbenchError("an empty pattern has no layers: there is nothing to draw")
     check_output(args)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Every pattern is made of these; a name has a letter that is none, or a digit.
 _NAME = re.compile(r"[a-z0-9]")
+# What a command cannot do without beside its model, for the example in a message.
+_MORE = {"balance": " --stages 4", "report": " -o review.html", "draw": " -o pattern.svg"}
 _BRACKETS = re.compile(r"[\[\]*|+]")
 
 
@@ -61,6 +63,7 @@ def pattern_of(texts: Sequence[str], command: str) -> Pattern:
         if named.pattern is None:
             raise WorkbenchError(f"{named.name} cannot be written as a pattern: {named.reason}")
         return named.pattern
+    _check_given(texts, command)
     return Pattern(only(texts, command))
 
 
@@ -82,10 +85,7 @@ def _found(texts: Sequence[str], command: str, sizes_path: str | None) -> _Found
         return _alone(_script(Path(texts[0])), sizes_path)
     if len(texts) == 1 and (named := _preset(texts[0])):
         return _alone(named, sizes_path)
-    if not texts:
-        example = "nemotron-h-8b" if command == "cost" else "nemotron-h-8b --stages 4"
-        wanted = "a pattern, a preset's name, a config.json or a Megatron script"
-        raise WorkbenchError(f"workbench {command} needs {wanted}, such as: workbench {command} {example}")
+    _check_given(texts, command)
     text = only(texts, command)
     pattern = Pattern(text)
     if not pattern.sublayers:
@@ -94,6 +94,13 @@ def _found(texts: Sequence[str], command: str, sizes_path: str | None) -> _Found
         note = "the sizes are the tiny defaults; --sizes FILE.json takes a model's own"
         return _Found(text, pattern, ModelSizes(), (note,))
     return _Found(text, pattern, ModelSizes.from_json(sizes_path))
+
+
+def _check_given(texts: Sequence[str], command: str) -> None:
+    if not texts:
+        example = f"nemotron-h-8b{_MORE.get(command, '')}"
+        wanted = "a pattern, a preset's name, a config.json or a Megatron script"
+        raise WorkbenchError(f"workbench {command} needs {wanted}, such as: workbench {command} {example}")
 
 
 def _alone(found: _Found, sizes_path: str | None) -> _Found:
