@@ -20,7 +20,7 @@ from workbench.render.strip import GLYPHS
 from workbench.ui.costs import costs
 from workbench.views.numbers import count, counted, noun
 
-MOST_TOLD = 20  # problems that are written out; every one of them is underlined
+MOST_TOLD = 10  # problems that are written out; every one of them is underlined
 
 
 def compute(text: str | Sketch, sizes: ModelSizes, last: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -57,7 +57,7 @@ function render({ model, el, signal }) {
     clearTimeout(timer);
     timer = null;
     notice.textContent = "";
-    model.send({ ...message, text: input.value.toWellFormed(), view: id, number: ++sent });
+    model.send({ ...message, text: input.value, view: id, number: ++sent });
     clearTimeout(waiting);
     waiting = setTimeout(() => { notice.textContent = BUSY; }, 3000);
   }
@@ -77,14 +77,14 @@ function render({ model, el, signal }) {
     if (answered >= sent) clearTimeout(waiting);
     if (answered >= sent && notice.textContent === BUSY) notice.textContent = "";
     const behind = timer !== null || answered < sent;
-    if (!behind && state.text !== input.value.toWellFormed()) field.adopt(state.text);
+    if (!behind && shown(state.text) !== input.value) field.adopt(state.text);
     draw();
     if (timer === -1 && answered >= sent) { timer = null; tell({ do: "write" }); }
   }
 
   // ------------------------------------------------------------------------------------------- drawing
   function draw() {
-    const current = state.text === input.value.toWellFormed();
+    const current = shown(state.text) === input.value;
     strip.draw(state);
     if (current) field.mark(state.marks);
     input.setAttribute("aria-invalid", String(!state.sound));
@@ -115,6 +115,7 @@ function render({ model, el, signal }) {
   function show(keys) {
     strip.choose(keys);
     const entry = strip.get(keys[0]);
+    picture.hidden = !entry;
     const partner = entry?.fused ? strip.get(keyOf(entry.mtp, entry.index + (entry.second ? -1 : 1))) : null;
     drawWeights(weights, state, entry, partner, symbols);
     light();
@@ -137,7 +138,7 @@ function render({ model, el, signal }) {
       const rows = [`tr[data-kind="${kindOf(entries[0])}"]`, ...(entries.length === 1 ? [`tr[data-key="${key}"]`, `tr[data-keys~="${key}"]`] : [])];
       for (const row of root.querySelectorAll(rows.join())) row.classList.add("wb-hot");
     }
-    if (state.text === input.value.toWellFormed()) field.light(new Map(entries.map(({ at }) => [at, "wb-hot"])));
+    if (shown(state.text) === input.value) field.light(new Map(entries.map(({ at }) => [at, "wb-hot"])));
   }
 
   // -------------------------------------------------------------------------------------------- events
@@ -181,7 +182,7 @@ function render({ model, el, signal }) {
     }
   }, signal);
 
-  input.value = state.text;
+  field.adopt(state.text);
   draw();
   hideStatic(root);
   requestAnimationFrame(() => hideStatic(root)); // the output is in the page only now

@@ -71,6 +71,7 @@ function makeStrip(symbols, { select, fuse, unfuse, point }) {
     order = frames.flatMap((made) => made.entries.flat());
     cells = new Map(order.map((entry) => [entry.key, entry]));
     root.classList.toggle("wb-dense", order.length >= 48);
+    root.classList.toggle("wb-long", order.length >= 240);
     rove(cells.has(current) ? current : order[0]?.key);
     if (held && !root.contains(focusOf(root))) cells.get(current)?.node.focus({ preventScroll: true });
   }

@@ -1,5 +1,8 @@
 // The field: a text area, and behind it the same text with underlines, kept alike to the pixel.
 
+// What may stand in the field: a character that would turn the order of others around is shown as unknown, one for one.
+const shown = (text) => text.toWellFormed().replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+
 function makeField(id, label) {
   const mirror = h("div", { class: "wb-mirror", "aria-hidden": "true" });
   const input = h("textarea", {
@@ -37,13 +40,21 @@ function makeField(id, label) {
     mirror.replaceChildren(out);
   }
 
+  input.addEventListener("input", () => {
+    const { value, selectionStart, selectionEnd } = input;
+    if (shown(value) === value) return;
+    input.value = shown(value);
+    input.setSelectionRange(selectionStart, selectionEnd);
+  });
+
   return {
     root, input, draw,
     label: h("label", { for: id, class: "wb-unseen" }, label),
     mark(found) { marks = found; draw(); },
     light(places) { hot = places; draw(); },
     // A text that did not come from the keyboard: the caret goes behind what changed.
-    adopt(text) {
+    adopt(given) {
+      const text = shown(given);
       const old = input.value;
       let tail = 0;
       while (tail < Math.min(old.length, text.length) && old.at(-1 - tail) === text.at(-1 - tail)) tail++;
