@@ -39,8 +39,17 @@ def test_the_first_example_says_what_its_comments_say() -> None:
     assert eval(expression, space) is True
 
 
-def test_the_costs_are_what_the_comment_says() -> None:
+def test_the_editor_is_what_its_comments_say() -> None:
     lines = blocks("python")[1].splitlines()
+    space: dict[str, object] = {}
+    exec("\n".join(lines[:-1]), space)
+    pattern, selected, cost = eval(lines[-1].split("#")[0], space)
+    assert (str(pattern), selected) == ("M[*-]M[ME]|M-*-/[*-]", None)
+    assert cost.parameters.total > 0
+
+
+def test_the_costs_are_what_the_comment_says() -> None:
+    lines = blocks("python")[2].splitlines()
     space: dict[str, object] = {}
     exec("\n".join(lines), space)
     parameters = next(line for line in lines if line.startswith("super_120b.parameters"))
@@ -49,9 +58,9 @@ def test_the_costs_are_what_the_comment_says() -> None:
     assert str(eval(stages.split("#")[0], space)).count("|") == 7
 
 
-def test_the_third_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(blocks("python")[2], {})
+    exec(blocks("python")[3], {})
     assert (tmp_path / "run" / "step-0" / "metadata.json").exists()
 
 

@@ -147,6 +147,13 @@ def test_one_sub_layer_is_lit_everywhere(page):
     assert page.locator(".wb-cell.wb-hot").count() == 4
 
 
+def test_a_sub_layer_of_mtp_is_lit_in_every_depth(page):
+    write(page, "M/[*-]/[*-]")
+    cell(page, 1, mtp=True).hover()
+    assert page.locator(".wb-mirror .wb-hot").all_inner_texts() == ["-", "-"]
+    assert "multi-token prediction" in page.locator(".wb-cost tr.wb-hot").inner_text()
+
+
 def test_undo_and_redo(page):
     page.get_by_role("button", name="unfuse all").click()
     settled(page, "M*-MME|M-*-/*-")

@@ -39,6 +39,12 @@ def test_a_cell_knows_its_index_and_its_place_in_the_text():
     assert frames[2]["blocks"] == [[0, True, False, [["*", 0, 17], ["-", 1, 18]]]]
 
 
+def test_depths_of_mtp_repeat():
+    frame = compute("M/[*-]/[*-]/[*-]", SIZES)["frames"][1]
+    assert (frame["every"], frame["times"], frame["label"]) == (5, 3, "MTP ×3")
+    assert compute("M/[*-]/*-", SIZES)["frames"][1]["times"] == 1, "depths that differ are not the same places"
+
+
 def test_only_a_legal_pair_of_lone_neighbours_may_be_fused():
     (frame,) = compute("M-[M-]-M*-", SIZES)["frames"]
     assert [block[2] for block in frame["blocks"]] == [True, False, False, False, False, True, False]

@@ -115,13 +115,15 @@ def _marks(told: Sequence[Diagnostic]) -> list[list[Any]]:
 
 
 def _frames(sketch: Sketch) -> list[dict[str, Any]]:
-    frames = [
+    frames: list[dict[str, Any]] = [
         {"label": f"stage {number}", "mtp": False, "blocks": _blocks(stage)}
         for number, stage in enumerate(sketch.stages)
     ]
     if sketch.mtp is not None:
         label = "MTP" if sketch.mtp.depths == 1 else f"MTP ×{sketch.mtp.depths}"
-        frames.append({"label": label, "mtp": True, "blocks": _blocks(sketch.mtp.blocks)})
+        # Depths are alike where nothing is wrong: the same sub-layer stands again `every` characters later.
+        again = {"every": len(str(sketch.mtp)) + 1, "times": sketch.mtp.depths if sketch.sound else 1}
+        frames.append({"label": label, "mtp": True, "blocks": _blocks(sketch.mtp.blocks), **again})
     return frames
 
 

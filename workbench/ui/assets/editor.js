@@ -138,7 +138,7 @@ function render({ model, el, signal }) {
       const rows = [`tr[data-kind="${kindOf(entries[0])}"]`, ...(entries.length === 1 ? [`tr[data-key="${key}"]`, `tr[data-keys~="${key}"]`] : [])];
       for (const row of root.querySelectorAll(rows.join())) row.classList.add("wb-hot");
     }
-    if (shown(state.text) === input.value) field.light(new Map(entries.map(({ at }) => [at, "wb-hot"])));
+    if (shown(state.text) === input.value) field.light(new Map(entries.flatMap(({ places }) => places.map((at) => [at, "wb-hot"]))));
   }
 
   // -------------------------------------------------------------------------------------------- events

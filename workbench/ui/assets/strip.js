@@ -47,7 +47,7 @@ function makeStrip(symbols, { select, fuse, unfuse, point }) {
       const key = `${data.mtp}|${block}|${fused}|${joins}|${members.map(([symbol, index]) => symbol + index)}`;
       const before = made.keys[place] === key ? made.entries[place] : null;
       const entries = members.map(([symbol, index, at], number) => ({
-        symbol, index, at, block, fused, joins, mtp: data.mtp, second: number === 1, key: keyOf(data.mtp, index), node: before?.[number].node,
+        symbol, index, places: Array.from({ length: data.times ?? 1 }, (_, depth) => at + depth * (data.every ?? 0)), block, fused, joins, mtp: data.mtp, second: number === 1, key: keyOf(data.mtp, index), node: before?.[number].node,
         all: members.map(([, other]) => other),
       }));
       if (!before) {
