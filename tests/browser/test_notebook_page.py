@@ -5,7 +5,7 @@ import re
 import pytest
 from nbconvert import HTMLExporter
 
-from ..notebooks.running import COSTS, FIRST, NOTEBOOKS, executed
+from ..notebooks.running import COSTS, EDIT, FIRST, NOTEBOOKS, TEACHING, executed
 from .test_reports import CHROMIUM, read_png, screenshot
 
 pytestmark = pytest.mark.browser
@@ -16,7 +16,7 @@ NOT_NEEDED = {"mathjax_url": "", "require_js_url": "", "jquery_url": "", "mermai
 MAMBA, ATTENTION = (0x00, 0x72, 0xB2), (0xC8, 0x4E, 0x00)
 
 
-@pytest.fixture(scope="module", params=[FIRST, COSTS])
+@pytest.fixture(scope="module", params=[EDIT, FIRST, COSTS, TEACHING])
 def page(request, tmp_path_factory):
     """An executed notebook as HTML."""
     (path,) = (path for path in NOTEBOOKS if path.stem == request.param)

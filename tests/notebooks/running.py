@@ -11,6 +11,8 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9]*.ipynb"))
 FIRST = "01_from_pattern_to_proof"
 COSTS = "02_what_it_costs"
+TEACHING = "03_teaching_fusion"
+EDIT = "00_edit_a_pattern"
 
 
 class _ThisEnvironment(KernelSpecManager):
@@ -38,8 +40,10 @@ def executed(path, folder, value=None):
         assert variable.isupper()
         first.source = f"{variable} = {value!r}"
     manager = AsyncKernelManager(kernel_spec_manager=_ThisEnvironment())
-    # km and not kernel_name: a kernel that is looked up by name may belong to another environment.
-    NotebookClient(notebook, km=manager, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    # km and not kernel_name: a kernel that is looked up by name may belong to another environment. No widget state: a page
+    # that is made of a notebook with any asks a CDN for the widgets' code.
+    place = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, km=manager, timeout=300, store_widget_state=False, resources=place).execute()
     return notebook
 
 
