@@ -25,11 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from playwright.sync_api import sync_playwright
 
-from tests.browser.jupyter import ARGUMENTS, CHROMIUM, Lab, jupyter, read
+from tests.browser.jupyter import ARGUMENTS, Lab, jupyter, read
+from tests.browser.test_reports import CHROMIUM
 from workbench.arch.presets import preset
 
 KEYS = 40
-PAUSE = 180  # ms between keys, so that each is answered on its own
+PAUSE = 180  # ms between keys, at least; each is answered on its own
 DEEP = str(preset("nemotron-h-56b").pattern)
 
 TEXTS = {
@@ -86,6 +87,8 @@ def measure(page, session, text: str) -> dict[str, float]:
     for number in range(KEYS):
         page.keyboard.press("Backspace" if number % 2 else "M")
         page.wait_for_timeout(PAUSE)
+        while page.evaluate("() => window.trips.length") <= number:
+            page.wait_for_timeout(PAUSE)
     browser = (spent_in_browser(session) - before) / KEYS
     trips = page.evaluate("() => window.trips")
     python = json.loads(read(page, 1))

@@ -1,4 +1,4 @@
-"""A JupyterLab of the tests' own, and a Chromium that reaches nothing else. One server and one browser serve a whole run."""
+"""A JupyterLab of the tests' own, and a Chromium that reaches nothing else. `conftest.py` starts both once."""
 
 import contextlib
 import json
@@ -11,9 +11,6 @@ import urllib.request
 from pathlib import Path
 
 import nbformat
-import pytest
-
-from .test_reports import CHROMIUM
 
 TOKEN = "test-token"
 ARGUMENTS = [
@@ -116,17 +113,3 @@ def read(page, cell):
     page.evaluate("(cell) => { jupyterapp.shell.currentWidget.content.activeCellIndex = cell; }", cell)
     run(page, "notebook:run-cell")
     return page.locator(".jp-Cell").nth(cell).locator(".jp-OutputArea-output").inner_text().strip()
-
-
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory):
-    """One server, one browser."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium")
-    from playwright.sync_api import sync_playwright
-
-    root, home = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("home")
-    with jupyter(root, home) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield Lab(address, root, browser)
-        browser.close()

@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from nbconvert import HTMLExporter
 
-from .jupyter import lab, read, run  # noqa: F401  (a fixture)
+from .jupyter import read, run
 from .test_notebook_page import NOT_NEEDED
 
 pytestmark = pytest.mark.browser
@@ -19,7 +19,7 @@ DEEP = "M-M-M-M*-" + "M-M-M-M-M*-" * 9 + "M-M-M-M-M-"  # Nemotron-H-56B
 
 
 @pytest.fixture(scope="module")
-def page(lab):  # noqa: F811
+def page(lab):
     """One notebook with an editor, and a cell that reads it."""
     page = lab.open(EDITOR, LATER)
     field(page).wait_for()
@@ -228,7 +228,7 @@ def test_announcements_are_polite_and_late(page):
     )
 
 
-def test_two_views_of_an_editor_agree(lab):  # noqa: F811
+def test_two_views_of_an_editor_agree(lab):
     page = lab.open(EDITOR, "editor")
     first, second = field(page).nth(0), field(page).nth(1)
     second.wait_for()
@@ -239,7 +239,7 @@ def test_two_views_of_an_editor_agree(lab):  # noqa: F811
     page.context.close()
 
 
-def test_a_busy_kernel_is_said_and_nothing_written_meanwhile_is_lost(lab):  # noqa: F811
+def test_a_busy_kernel_is_said_and_nothing_written_meanwhile_is_lost(lab):
     page = lab.open(EDITOR, "import time; time.sleep(5)", LATER)
     field(page).wait_for()
     page.evaluate("() => { jupyterapp.shell.currentWidget.content.activeCellIndex = 1; }")
@@ -253,7 +253,7 @@ def test_a_busy_kernel_is_said_and_nothing_written_meanwhile_is_lost(lab):  # no
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_axe_finds_nothing(lab, dark):  # noqa: F811
+def test_axe_finds_nothing(lab, dark):
     page = lab.open(EDITOR, LATER, dark=dark)
     field(page).wait_for()
     cell(page, 1).click()
@@ -270,7 +270,7 @@ def test_no_request_leaves_the_machine(page):
     assert outside == []
 
 
-def test_a_reopened_notebook_shows_the_picture_and_no_state_is_saved(lab):  # noqa: F811
+def test_a_reopened_notebook_shows_the_picture_and_no_state_is_saved(lab):
     page = lab.open(EDITOR, LATER)
     field(page).wait_for()
     write(page, "M[*-]")

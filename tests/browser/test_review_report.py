@@ -10,7 +10,6 @@ from workbench.views.report import document
 from ..views.verdicts import BAD, GOOD
 from .test_reports import CHROMIUM
 
-playwright = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
@@ -27,14 +26,6 @@ OPEN_ALL = "document.querySelectorAll('details').forEach(details => details.open
 DRAWN = """[...document.querySelectorAll('details:not([open]) > :not(summary)')]
     .filter(element => element.checkVisibility({contentVisibilityAuto: true})).length"""
 WIDE, NARROW = {"width": 1200, "height": 900}, {"width": 360, "height": 740}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
