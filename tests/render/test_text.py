@@ -149,6 +149,12 @@ def test_hostile_text_cannot_reach_the_terminal():
     assert not any(character in page for character in "\x1b\x07\u202e\x9b")
 
 
+def test_code_keeps_what_stands_below_what():
+    lines = rendered(Code("  M[-*]\n\n    ^^")).splitlines()
+    pattern, carets = lines[-3], lines[-1]
+    assert carets.index("^") == pattern.index("-")
+
+
 def test_same_document_same_text():
     assert rendered(STRIP, TABLE) == rendered(STRIP, TABLE)
 

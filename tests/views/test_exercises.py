@@ -28,7 +28,7 @@ def test_no_answer_is_no_mistake():
         ("M|[*-]ME", {"like": "M*|-ME", "fused": [(1, 2)], "stages": 2}),
         ("M[*-]|ME", {"like": "M*|-ME", "fused": [(1, 2)], "stages": 2}),
         ("M-M*E", {"like": "[M-]M[*E]", "released": True}),
-        ("M*-/[*-]", {"like": "M[*-]/[*-]"}),
+        ("M*-/*-", {"like": "M[*-]/[*-]"}),
     ],
 )
 def test_right_patterns(answer, asked):
@@ -51,7 +51,7 @@ def test_right_patterns(answer, asked):
         ("MM[*-][ME]", {"like": "MM*-ME", "fused": [(2, 3)]}, "Sub-layers 4 and 5 are fused here"),
         ("M[*-]ME", {"like": "M*|-ME", "fused": [(1, 2)], "stages": 2}, "This has 1 stage, and 2 are asked for"),
         ("[M-]M*E", {"like": "[M-]M[*E]", "released": True}, "A released Megatron Core stops at"),
-        ("M*-", {"like": "M[*-]/[*-]"}, "The part behind '/' is not that of"),
+        ("M*-/*-/*-", {"like": "M[*-]/[*-]"}, "The part behind '/' is not that of"),
     ],
 )
 def test_wrong_patterns_are_told_why(answer, asked, why):
@@ -61,8 +61,10 @@ def test_wrong_patterns_are_told_why(answer, asked, why):
     assert str(marked).startswith("✗ not right: ")
 
 
-def test_what_is_no_pattern_is_shown_with_carets():
-    assert "^^\n" in str(pattern_with("M[-*]", blocks=2))
+def test_what_is_no_pattern_is_shown_with_carets_under_it():
+    pattern, carets = str(pattern_with("M[-*]", blocks=2)).splitlines()[2:4]
+    assert (pattern.strip(), carets.strip()) == ("M[-*]", "^^")
+    assert carets.index("^") == pattern.index("-")
 
 
 def test_the_stored_layer():

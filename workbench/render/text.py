@@ -102,7 +102,13 @@ def _notes(notes: Notes, width: int) -> list[str]:
 
 
 def _code(code: Code, width: int) -> list[str]:
-    lines = [line for text in visible(code.text).split("\n") for line in wrapped(text, width - len(_INDENT))]
+    room = width - len(_INDENT)
+    # Wrapping takes the spaces off that put a caret under its character.
+    lines = [
+        line
+        for text in visible(code.text).split("\n")
+        for line in ([text] if len(text) <= room else wrapped(text, room))
+    ]
     return [*([f"{one_line(code.label)}:"] if code.label else []), *_indented(lines)]
 
 

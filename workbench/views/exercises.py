@@ -181,8 +181,14 @@ def _symbols(given: Pattern, like: Pattern | None) -> Iterator[str]:
     for index, (one, other) in enumerate(zip(have, want, strict=False)):
         if one != other:
             yield f"Sub-layer {index} is {one!r} here and {other!r} in {like}; only brackets and '|' may change."
-    if str(given.mtp or "") != str(like.mtp or ""):
+    if _mtp(given) != _mtp(like):
         yield f"The part behind '/' is not that of {like}."
+
+
+def _mtp(pattern: Pattern) -> tuple[list[str], int] | None:
+    """What a checkpoint holds of MTP: its symbols, brackets apart, and how many depths."""
+    mtp = pattern.mtp
+    return None if mtp is None else ([layer.symbol for layer in mtp.sublayers], mtp.depths)
 
 
 def _sublayers(given: Pattern, wanted: int | None) -> Iterator[str]:
