@@ -1,4 +1,4 @@
-"""What the README shows is what happens: its Python runs, its commands exist, its picture is the one the code draws."""
+"""What README and guide show is what happens: their Python runs, their commands exist, the picture is the one the code draws."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from workbench.views.pattern import strip
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def examples(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
 
 
 def test_the_picture_is_the_one_that_the_code_draws() -> None:
@@ -29,7 +30,7 @@ def test_the_picture_is_the_one_that_the_code_draws() -> None:
 def test_the_first_example_says_what_its_comments_say() -> None:
     from workbench.pattern.diagnostics import PatternError
 
-    lines = blocks("python")[0].splitlines()
+    lines = examples(README)[0].splitlines()
     space: dict[str, object] = {}
     exec("\n".join(lines[:3]), space)
     with pytest.raises(PatternError, match=r"\^"):
@@ -40,7 +41,7 @@ def test_the_first_example_says_what_its_comments_say() -> None:
 
 
 def test_the_editor_is_what_its_comments_say() -> None:
-    lines = blocks("python")[1].splitlines()
+    lines = examples(GUIDE)[0].splitlines()
     space: dict[str, object] = {}
     exec("\n".join(lines[:-1]), space)
     pattern, selected, cost = eval(lines[-1].split("#")[0], space)
@@ -49,7 +50,7 @@ def test_the_editor_is_what_its_comments_say() -> None:
 
 
 def test_the_costs_are_what_the_comment_says() -> None:
-    lines = blocks("python")[2].splitlines()
+    lines = examples(GUIDE)[1].splitlines()
     space: dict[str, object] = {}
     exec("\n".join(lines), space)
     parameters = next(line for line in lines if line.startswith("super_120b.parameters"))
@@ -60,21 +61,26 @@ def test_the_costs_are_what_the_comment_says() -> None:
 
 def test_the_last_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(blocks("python")[3], {})
+    exec(examples(GUIDE)[2], {})
     assert (tmp_path / "run" / "step-0" / "metadata.json").exists()
 
 
 def test_the_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    commands = re.findall(r"\$ workbench (\w+)", README)
-    assert {"explain", "fuse", "draw", "verify", "presets", "cost", "balance", "lab"} <= set(commands)
+    commands = re.findall(r"\$ workbench (\w+)", GUIDE)
+    assert {"explain", "fuse", "draw", "verify", "presets", "cost", "balance", "report", "lab"} == set(commands)
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out
+    named = re.findall(r"`(?:workbench )?([a-z]+)`", README.split("|---|---|")[1].split("\n\n")[0])
+    assert {*commands, "unfuse"} == {*named, "explain"} - {"html"}
     assert all(command in shown for command in commands)
     assert main(["fuse", "M-M*-ME"]) == 0
     assert capsys.readouterr().out.strip() == "[M-]M[*-][ME]"
 
 
 def test_every_file_that_it_names_is_there() -> None:
-    for name in re.findall(r"`((?:workbench|notebooks|docs)/[\w./]+|environment\.yml)`", README):
+    for name in re.findall(r"`((?:workbench|notebooks|docs)/[\w./]+|environment\.yml)`", README + GUIDE):
         assert (ROOT / name).exists(), name
+    for folder, page in ((ROOT, README), (ROOT / "docs", GUIDE)):
+        for target in re.findall(r"\]\(([\w./]+)\)", page):
+            assert (folder / target).exists(), target
