@@ -109,14 +109,7 @@ def _explain(parser: argparse.ArgumentParser) -> None:
 
 
 def _draw(parser: argparse.ArgumentParser) -> None:
-    parser.usage = f"{parser.prog} MODEL [options]"
-    parser.add_argument(
-        "patterns",
-        metavar="MODEL",
-        nargs="*",
-        type=plain,
-        help="a layer pattern, in quotes; a preset's name; a Hugging Face config.json; or a Megatron script",
-    )
+    _model(parser)
     look = parser.add_argument_group("the picture")
     look.add_argument(
         "--view",
@@ -165,7 +158,7 @@ def _presets(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_lazy("workbench.cli.presets", "run_presets"))
 
 
-def _architecture(parser: argparse.ArgumentParser) -> None:
+def _model(parser: argparse.ArgumentParser) -> None:
     parser.usage = f"{parser.prog} MODEL [options]"
     parser.add_argument(
         "patterns",
@@ -174,6 +167,10 @@ def _architecture(parser: argparse.ArgumentParser) -> None:
         type=plain,
         help="a layer pattern in quotes, a preset's name, a Hugging Face config.json, or a script.sh of Megatron-LM's flags",
     )
+
+
+def _architecture(parser: argparse.ArgumentParser) -> None:
+    _model(parser)
     model = parser.add_argument_group("the model")
     model.add_argument("--sizes", metavar="FILE.json", type=plain, help="sizes of a pattern's model (default: tiny)")
     model.add_argument("--vocab-size", metavar="N", type=positive, help="instead of the vocabulary of the sizes")
