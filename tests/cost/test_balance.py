@@ -84,6 +84,7 @@ def test_efficiency_with_and_without_the_bubble():
     assert stage_balance(Pattern("M|M"), [0, 0]).efficiency == 1.0
     assert found.to_json() == {
         "pattern": "M|MM",
+        "by": "",
         "stage_costs": [1, 2],
         "slowest_stage": 1,
         "efficiency": 0.75,

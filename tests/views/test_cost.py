@@ -105,7 +105,7 @@ def test_the_repr_of_a_cost_uses_the_view():
 
 def test_a_placement():
     found = best_stages(Architecture("M[*-]M[ME]"), 2, by="parameters")
-    said = text.render(balance_view.document(found, "parameters"), 100).replace("\u00a0", " ")
+    said = text.render(balance_view.document(found), 100).replace("\u00a0", " ")
     for words in (
         "2 stages",
         "efficiency without bubbles",
@@ -118,9 +118,15 @@ def test_a_placement():
 @pytest.mark.parametrize("pattern", ["", "M"])
 def test_nothing_costs_nothing(pattern):
     found = balance(pattern, 2, [0] * len(pattern))
-    assert "100.0 %" in text.render(balance_view.document(found, "flops"), 100)
+    assert "100.0 %" in text.render(balance_view.document(found), 100)
 
 
 def test_a_notebook_shows_a_placement():
     found = balance("MM", 2, [1, 2])
     assert "stage 1 is the slowest" in balance_view.mimebundle(found)["text/plain"]
+    assert "cost  of the slowest" in balance_view.mimebundle(found)["text/plain"]
+
+
+def test_a_placement_knows_what_its_costs_count():
+    shown = balance_view.mimebundle(best_stages(Architecture("MM"), 2))["text/plain"]
+    assert "training FLOPs a token  of the slowest" in shown

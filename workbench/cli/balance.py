@@ -18,7 +18,7 @@ def run_balance(args: argparse.Namespace) -> int:
     best = best_stages(found.architecture, args.stages, by=args.by, sequence_length=args.sequence_length)
     before = present_stages(found.architecture, by=args.by, sequence_length=args.sequence_length)
     if args.json:
-        deliver(json_text(to_json(best, args.by, before)), args.output, args.force)
+        deliver(json_text(to_json(best, before)), args.output, args.force)
         return 0
-    deliver_page(args, document(best, args.by, before, found.title))
+    deliver_page(args, document(best, before, found.title))
     return 0

@@ -33,6 +33,7 @@ class Balance:
 
     pattern: Pattern
     stage_costs: tuple[float, ...]
+    by: str = ""  # what the costs count: "flops" (forward and backward, a token), "parameters", or "" for anything else
 
     @property
     def slowest(self) -> int:
@@ -57,6 +58,7 @@ class Balance:
         """The pattern, every stage's cost, the slowest stage and the efficiency."""
         return {
             "pattern": str(self.pattern),
+            "by": self.by,
             "stage_costs": list(self.stage_costs),
             "slowest_stage": self.slowest,
             "efficiency": self.efficiency,

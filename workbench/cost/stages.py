@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from workbench.arch.architecture import Architecture
 from workbench.cost.balance import Balance, balance, stage_balance
 from workbench.cost.flops import flops
@@ -17,7 +19,7 @@ def present_stages(architecture: Architecture, *, by: str = "flops", sequence_le
     `by="flops"`: forward and backward FLOPs a token at a sequence length in tokens; `by="parameters"`: elements.
     """
     costs, first, last = _costs(architecture, by, sequence_length)
-    return stage_balance(architecture.pattern, costs, first=first, last=last)
+    return replace(stage_balance(architecture.pattern, costs, first=first, last=last), by=by)
 
 
 def best_stages(architecture: Architecture, stages: int, *, by: str = "flops", sequence_length: int = 8192) -> Balance:
@@ -27,7 +29,7 @@ def best_stages(architecture: Architecture, stages: int, *, by: str = "flops", s
     places them.
     """
     costs, first, last = _costs(architecture, by, sequence_length)
-    return balance(architecture.pattern, stages, costs, first=first, last=last)
+    return replace(balance(architecture.pattern, stages, costs, first=first, last=last), by=by)
 
 
 def staged(architecture: Architecture, pipeline: int) -> Architecture:

@@ -22,12 +22,12 @@ UNITS: dict[str, tuple[str, Callable[[float], str]]] = {
 _MICRO_BATCHES = (8, 32, 128)
 
 
-def document(found: Balance, by: str, before: Balance | None = None, title: str = "") -> scene.Document:
+def document(found: Balance, before: Balance | None = None, title: str = "") -> scene.Document:
     """A placement of stages; `before` is what the pattern had, where it had stages; `title` names the model."""
-    parts: list[scene.Part] = [facts(found), pattern_view.strip(found.pattern), stage_table(found, by)]
+    parts: list[scene.Part] = [facts(found), pattern_view.strip(found.pattern), stage_table(found)]
     parts.append(scene.Code(str(found.pattern), "Pattern"))
     if before is not None and len(before.stage_costs) > 1 and before.pattern != found.pattern:
-        inner = (facts(before), stage_table(before, by), scene.Code(str(before.pattern), "Pattern"))
+        inner = (facts(before), stage_table(before), scene.Code(str(before.pattern), "Pattern"))
         parts.append(scene.Section("The stages that it had", inner))
     parts.append(bubble_table(found))
     return scene.Document(title or compressed(found.pattern), tuple(parts), kind="Stage balance", code=not title)
@@ -43,9 +43,9 @@ def facts(found: Balance) -> scene.Facts:
     return scene.Facts(entries)
 
 
-def stage_table(found: Balance, by: str = "") -> scene.Table:
-    """One row a stage: what is in it and what it costs, beside the slowest. `by` is a key of `UNITS`, or "": any cost."""
-    unit, shown = UNITS.get(by, ("cost", amount))
+def stage_table(found: Balance) -> scene.Table:
+    """One row a stage: what is in it and what it costs, beside the slowest."""
+    unit, shown = UNITS.get(found.by, ("cost", amount))
     columns = (
         scene.Column("stage", "right"),
         scene.Column("blocks", "right"),
@@ -86,11 +86,10 @@ def bubble_table(found: Balance) -> scene.Table:
     return scene.Table(columns, rows, caption)
 
 
-def to_json(found: Balance, by: str, before: Balance | None) -> dict[str, Any]:
+def to_json(found: Balance, before: Balance | None) -> dict[str, Any]:
     """The placement as data."""
     return {
         "schema": SCHEMA,
-        "by": by,
         **found.to_json(),
         "before": before.to_json() if before is not None and len(before.stage_costs) > 1 else None,
     }

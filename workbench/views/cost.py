@@ -34,7 +34,7 @@ def sections(cost: Cost) -> tuple[scene.Section, ...]:
     pattern = cost.architecture.pattern
     parts = [scene.Section("FLOPs", (flops_table(cost), length_table(cost), scene.Paragraph(_conventions(cost))))]
     if len(pattern.stages) > 1:
-        parts.append(scene.Section("Pipeline stages", (stage_facts(cost.stages), stage_table(cost.stages, "flops"))))
+        parts.append(scene.Section("Pipeline stages", (stage_facts(cost.stages), stage_table(cost.stages))))
     parts.append(scene.Section("Memory of each rank", (rank_table(cost), scene.Paragraph(_memory_note(cost)))))
     parts.append(scene.Section("Inference state", (state_table(cost),)))
     parts.append(scene.Section("Blocks", (scene.Details(counted(len(pattern.blocks), "block"), (block_table(cost),)),)))
@@ -44,7 +44,7 @@ def sections(cost: Cost) -> tuple[scene.Section, ...]:
 def mimebundle(cost: Cost) -> dict[str, str]:
     """What a notebook shows for a cost."""
     staged = len(cost.architecture.pattern.stages) > 1
-    stages: tuple[scene.Part, ...] = (stage_table(cost.stages, "flops"),) if staged else ()
+    stages: tuple[scene.Part, ...] = (stage_table(cost.stages),) if staged else ()
     tables = (kinds_table(cost.architecture), flops_table(cost), *stages, rank_table(cost), state_table(cost))
     parts = (*overview(cost.architecture, headline(cost)), *tables, *formulas(cost))
     shown = scene.Document(str(cost.architecture.pattern), parts, code=True)
