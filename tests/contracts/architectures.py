@@ -96,7 +96,12 @@ def random_cases(draw: Any) -> tuple[str, dict[str, Any]]:
         mtp = draw(_fused(draw(st.text(symbols, min_size=1, max_size=2))))
         pattern += f"/{mtp}" * draw(st.integers(1, 2))
     # Upstream refuses biases beside sparse attention; latent attention always rotates and has no output gate.
-    return pattern, _sizes(draw, latent=latent, may_bias="D" not in pattern)
+    fields = _sizes(draw, latent=latent, may_bias="D" not in pattern)
+    mtp = Pattern(pattern).mtp
+    if mtp and any(layer.symbol == "D" for layer in mtp.sublayers):
+        # Megatron has no place for the indexer's loss of an MTP layer further in than the main pattern is long.
+        fields["dsa_index_loss_coeff"] = 0.0
+    return pattern, fields
 
 
 @st.composite

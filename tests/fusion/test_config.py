@@ -149,6 +149,15 @@ def test_attention_of_the_wrong_family() -> None:
     assert problems("D-", config_of("+-")) == ["the pattern has 'D', which needs experimental_attention_variant='dsa'"]
 
 
+def test_indexer_losses_that_megatron_has_no_place_for() -> None:
+    (problem,) = problems("D/D-D", config_of("D/D-D"))
+    assert problem.startswith(
+        "the MTP pattern has a 'D' further in than the main pattern is long, which needs dsa_indexer"
+    )
+    check_config(Pattern("D/D-D"), config_of("D/D-D", ModelSizes(dsa_index_loss_coeff=0.0)), "local")
+    check_config(Pattern("D-/D-"), config_of("D-/D-"), "local")
+
+
 def test_every_problem_is_said_at_once() -> None:
     assert len(problems("M[+E]/*-", config_of("M-"))) >= 4
 

@@ -199,6 +199,11 @@ def check_config(pattern: Pattern, config: TransformerConfig, backend: str) -> N
         problems.append("the pattern has '+' or 'D', which need an MLATransformerConfig")
     if "D" in found and config.experimental_attention_variant != "dsa":
         problems.append("the pattern has 'D', which needs experimental_attention_variant='dsa'")
+    if config.dsa_indexer_loss_coeff and _untracked(pattern):
+        problems.append(
+            "the MTP pattern has a 'D' further in than the main pattern is long, which needs dsa_indexer_loss_coeff=0: megatron "
+            "keeps the indexer's losses by layer of the main pattern (experimental_attention_variant/dsa.py:300)"
+        )
     if "*" in found and config.multi_latent_attention:
         problems.append("the pattern has '*', and multi_latent_attention is on")
     if backend == "local":
@@ -208,3 +213,9 @@ def check_config(pattern: Pattern, config: TransformerConfig, backend: str) -> N
                 problems.append(f"the local backend needs {name}={works!r}, not {value!r}: {why}")
     if problems:
         raise WorkbenchError(f"config and pattern {pattern} do not fit:\n  " + "\n  ".join(problems))
+
+
+def _untracked(pattern: Pattern) -> bool:
+    """Whether MTP has sparse attention whose losses megatron has no place for; the first training step would fail."""
+    layers = pattern.mtp.sublayers if pattern.mtp else ()
+    return any(layer.symbol == "D" and layer.index >= len(pattern.sublayers) for layer in layers)
