@@ -5,7 +5,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.setup-done
-REPORT := reports/verify.html
+REPORTS := reports
 
 # A base interpreter that went away (an upgrade by pyenv or Homebrew) leaves the stamp of a .venv that no longer runs.
 ALIVE := $(shell $(PYTHON) -c 'import pip' 2>/dev/null && echo alive)
@@ -29,10 +29,12 @@ $(STAMP): pyproject.toml constraints.txt $(if $(ALIVE),,dead-venv)
 	fi; \
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev]' && touch $@
 
-demo: setup ## prove a fused and an unfused model equal, and write the report
-	@mkdir -p $(dir $(REPORT))
-	@$(VENV)/bin/workbench verify 'M[*-]M[ME]' --html $(REPORT) --force
-	@echo "the report is $(CURDIR)/$(REPORT)"
+demo: setup ## prove a fused and an unfused model equal, and write the design review with the verdict in it
+	@mkdir -p $(REPORTS)
+	@$(VENV)/bin/workbench verify 'M[*-]M[ME]' --html $(REPORTS)/verify.html --output $(REPORTS)/verdict.json --force
+	@$(VENV)/bin/workbench report 'M[*-]M[ME]' --against 'M*-MME' --verdict $(REPORTS)/verdict.json \
+		-o $(REPORTS)/review.html --force
+	@echo "the design review is $(CURDIR)/$(REPORTS)/review.html, the verdict alone verify.html beside it"
 
 # Serial: every process would import torch and megatron for seconds, and their threads would share the same few cores.
 test: setup ## run the tests
