@@ -9,7 +9,7 @@ from workbench.arch.presets import preset
 from workbench.arch.sizes import ModelSizes
 from workbench.cost.flops import flops
 from workbench.cost.parameters import parameters
-from workbench.cost.stages import best_stages, present_stages, staged
+from workbench.cost.stages import best_stages, counted_stages, present_stages, staged
 from workbench.errors import WorkbenchError
 
 
@@ -19,6 +19,7 @@ def test_stages_cost_what_the_model_costs(pattern):
     counted = flops(architecture, sequence_length=512)
     found = present_stages(architecture, sequence_length=512)
     assert sum(found.stage_costs) == counted.forward_per_token + counted.backward_per_token
+    assert counted_stages(counted) == found
     assert present_stages(architecture, by="parameters").stage_costs == parameters(architecture).by_stage
 
 

@@ -235,7 +235,7 @@ def _report(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="FILE.html", type=plain, help="write to FILE.html, not to standard output"
     )
     output.add_argument("--force", action="store_true", help="replace FILE.html when it exists")
-    parser.set_defaults(run=_lazy("workbench.cli.report", "run_report"), html=True)
+    parser.set_defaults(run=_lazy("workbench.cli.report", "run_report"), html=True, parser=parser)
 
 
 def _page(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

@@ -23,10 +23,6 @@ _OPTIONS = (
     "against", "sizes", "vocab_size", "dtype", "sequence_length", "tensor_parallel", "pipeline_parallel",
     "expert_parallel", "data_parallel", "micro_batch", "recompute", "verdict", "date",
 )  # fmt: skip
-_DEFAULTS = {
-    "dtype": "bf16", "sequence_length": 8192, "tensor_parallel": 1, "expert_parallel": 1, "data_parallel": 1,
-    "micro_batch": 1, "recompute": "none",
-}  # fmt: skip
 
 
 def run_report(args: argparse.Namespace) -> int:
@@ -50,7 +46,7 @@ def command_line(args: argparse.Namespace) -> str:
     words = ["workbench", "report", *map(shlex.quote, args.patterns)]
     for name in _OPTIONS:
         value = getattr(args, name)
-        if value is not None and value != _DEFAULTS.get(name):
+        if value is not None and value != args.parser.get_default(name):
             words += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
     if args.no_distributed_optimizer:
         words.append("--no-distributed-optimizer")

@@ -55,10 +55,8 @@ def target(args: argparse.Namespace, command: str) -> Target:
 
 def pattern_of(texts: Sequence[str], command: str) -> Pattern:
     """The pattern alone: of a preset even where Megatron Core has no words for the rest of it."""
-    if len(texts) == 1 and _is_config(texts[0]):
-        return _hugging_face(Path(texts[0])).pattern
-    if len(texts) == 1 and texts[0].endswith(".sh"):
-        return _script(Path(texts[0])).pattern
+    if file := _from_file(texts):
+        return file.pattern
     if len(texts) == 1 and (named := _named(texts[0])):
         if named.pattern is None:
             raise WorkbenchError(f"{named.name} cannot be written as a pattern: {named.reason}")
@@ -79,10 +77,8 @@ class _Found:
 
 
 def _found(texts: Sequence[str], command: str, sizes_path: str | None) -> _Found:
-    if len(texts) == 1 and _is_config(texts[0]):
-        return _alone(_hugging_face(Path(texts[0])), sizes_path)
-    if len(texts) == 1 and texts[0].endswith(".sh"):
-        return _alone(_script(Path(texts[0])), sizes_path)
+    if file := _from_file(texts):
+        return _alone(file, sizes_path)
     if len(texts) == 1 and (named := _preset(texts[0])):
         return _alone(named, sizes_path)
     _check_given(texts, command)
@@ -130,6 +126,15 @@ def _preset(text: str) -> _Found | None:
         raise WorkbenchError(f"{found.name} cannot be written as a pattern: {found.reason}")
     notes = (*found.caveats, *(f"source: {source}" for source in found.sources))
     return _Found(found.name, found.pattern, found.sizes, notes)
+
+
+def _from_file(texts: Sequence[str]) -> _Found | None:
+    """What the one file says that was named; None where it is a pattern or a name."""
+    if len(texts) != 1:
+        return None
+    if _is_config(texts[0]):
+        return _hugging_face(Path(texts[0]))
+    return _script(Path(texts[0])) if texts[0].endswith(".sh") else None
 
 
 def _is_config(text: str) -> bool:

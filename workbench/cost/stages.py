@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from workbench.arch.architecture import Architecture
 from workbench.cost.balance import Balance, balance, stage_balance
-from workbench.cost.flops import flops
+from workbench.cost.flops import Flops, flops
 from workbench.cost.parameters import parameters
 from workbench.errors import check_choice
 
@@ -20,6 +20,12 @@ def present_stages(architecture: Architecture, *, by: str = "flops", sequence_le
     """
     costs, first, last = _costs(architecture, by, sequence_length)
     return replace(stage_balance(architecture.pattern, costs, first=first, last=last), by=by)
+
+
+def counted_stages(counted: Flops) -> Balance:
+    """The stages that a pattern has, by forward and backward FLOPs that were counted already."""
+    costs, first, last = _block_flops(counted)
+    return replace(stage_balance(counted.architecture.pattern, costs, first=first, last=last), by="flops")
 
 
 def best_stages(architecture: Architecture, stages: int, *, by: str = "flops", sequence_length: int = 8192) -> Balance:
@@ -55,8 +61,11 @@ def _costs(architecture: Architecture, by: str, sequence_length: int) -> tuple[l
         counts = parameters(architecture)
         blocks: list[float] = list(counts.by_block)
         return blocks, counts.embedding, counts.total - counts.embedding - sum(counts.by_block)
-    counted = flops(architecture, sequence_length=sequence_length)
-    costs: list[float] = [0] * len(architecture.pattern.blocks)
+    return _block_flops(flops(architecture, sequence_length=sequence_length))
+
+
+def _block_flops(counted: Flops) -> tuple[list[float], float, float]:
+    costs: list[float] = [0] * len(counted.architecture.pattern.blocks)
     last: float = 0
     for part in counted.parts:
         if part.depth is None and part.block is not None:

@@ -14,7 +14,7 @@ from workbench.cost.flops import Flops, FlopsAtLength, flops, flops_at_lengths
 from workbench.cost.legend import Letter, letters_used
 from workbench.cost.parameters import Parameters, parameters
 from workbench.cost.ranks import Parallel, RankMemory, rank_memory, stages_of
-from workbench.cost.stages import present_stages, staged
+from workbench.cost.stages import counted_stages, staged
 from workbench.cost.state import InferenceState, inference_state
 from workbench.errors import WorkbenchError
 from workbench.pattern.model import Pattern
@@ -164,6 +164,7 @@ def estimate(
         sequence_parallel=parallel.tensor > 1,
     )
     memory = rank_memory(architecture, parallel, distributed_optimizer=distributed_optimizer)
+    counted = flops(architecture, sequence_length=sequence_length, recompute="full" if recompute.full else "none")
     return Cost(
         architecture=architecture,
         sequence_length=sequence_length,
@@ -171,11 +172,11 @@ def estimate(
         parallel=parallel,
         distributed_optimizer=distributed_optimizer,
         parameters=parameters(architecture),
-        flops=flops(architecture, sequence_length=sequence_length, recompute="full" if recompute.full else "none"),
+        flops=counted,
         activations=kept,
         state=inference_state(architecture, context_length=sequence_length),
         ranks=tuple(_rank(entry, architecture, parallel, kept) for entry in memory),
-        stages=present_stages(architecture, sequence_length=sequence_length),
+        stages=counted_stages(counted),
     )
 
 

@@ -11,7 +11,7 @@ from workbench.arch.sizes import ModelSizes
 from workbench.arch.weights import Weight, layer_weights
 from workbench.cost.flops import flops
 from workbench.cost.parameters import parameters
-from workbench.cost.stages import present_stages
+from workbench.cost.stages import counted_stages
 from workbench.errors import WorkbenchError
 from workbench.pattern.blocks import Block
 from workbench.pattern.model import Pattern
@@ -30,12 +30,12 @@ def costs(pattern: Pattern, sizes: ModelSizes) -> dict[str, Any]:
         architecture = Architecture(pattern, sizes)
     except WorkbenchError as error:
         return {"problem": str(error)}
-    counted = parameters(architecture)
+    counted, flop_counts = parameters(architecture), flops(architecture, sequence_length=LENGTH)
     facts = [[amount(counted.total), "parameters"]]
     if len(pattern.stages) > 1:
-        balance = present_stages(architecture, sequence_length=LENGTH)
+        balance = counted_stages(flop_counts)
         facts.append([f"{1 / balance.efficiency:.2f}×" if balance.efficiency else "–", "slowest stage / mean"])
-    work = flops(architecture, sequence_length=LENGTH).by_kind
+    work = flop_counts.by_kind
     all_work = sum(work.values())
     symbols = {row.kind: row.symbol for row in SYMBOLS.values()}
     rows = [

@@ -18,7 +18,8 @@ from workbench.pattern.symbols import CHANNEL_MIXER, SYMBOLS, can_fuse
 from workbench.render.colour import ink_on
 from workbench.render.strip import GLYPHS
 from workbench.ui.costs import costs
-from workbench.views.numbers import count, counted, noun
+from workbench.views.numbers import counted
+from workbench.views.pattern import facts, mtp_label
 
 MOST_TOLD = 10  # problems that are written out; every one of them is underlined
 
@@ -76,17 +77,9 @@ def constants() -> dict[str, Any]:
 
 
 def _facts(sketch: Sketch) -> list[list[str]]:
-    """Both counts first, always."""
-    counts = sketch.counts
-    depths = sketch.mtp.depths if sketch.mtp else 0
-    named = (
-        (counts["blocks"], "block"),
-        (counts["sublayers"], "sub-layer"),
-        (counts["fused"], "fused pair"),
-        (counts["stages"], "stage"),
-        *(((depths, "MTP depth"),) if depths else ()),
-    )
-    return [[count(number), noun(number, word)] for number, word in named]
+    """Both counts first, always; MTP's depths, which come last, where there is MTP."""
+    entries = facts(sketch).entries if sketch.mtp else facts(sketch).entries[:-1]
+    return [[entry.value, entry.label] for entry in entries]
 
 
 def _said(told: Sequence[Diagnostic], facts: list[list[str]], sound: bool) -> str:
@@ -120,10 +113,9 @@ def _frames(sketch: Sketch) -> list[dict[str, Any]]:
         for number, stage in enumerate(sketch.stages)
     ]
     if sketch.mtp is not None:
-        label = "MTP" if sketch.mtp.depths == 1 else f"MTP ×{sketch.mtp.depths}"
         # Depths are alike where nothing is wrong: the same sub-layer stands again `every` characters later.
         again = {"every": len(str(sketch.mtp)) + 1, "times": sketch.mtp.depths if sketch.sound else 1}
-        frames.append({"label": label, "mtp": True, "blocks": _blocks(sketch.mtp.blocks), **again})
+        frames.append({"label": mtp_label(sketch.mtp), "mtp": True, "blocks": _blocks(sketch.mtp.blocks), **again})
     return frames
 
 

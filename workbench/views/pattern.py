@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from workbench.pattern.blocks import Block, SubLayer
+from workbench.pattern.blocks import Block, Mtp, SubLayer
 from workbench.pattern.diagnostics import Diagnostic
 from workbench.pattern.model import Pattern
 from workbench.pattern.rewrites import compressed, repeats
+from workbench.pattern.sketch import Sketch
 from workbench.pattern.symbols import SEQUENCE_MIXER, SYMBOLS, symbol_of
 from workbench.render import notebook, scene, text
 from workbench.views.numbers import count, counted, noun
@@ -36,7 +37,7 @@ def document(pattern: Pattern) -> scene.Document:
     return scene.Document(str(pattern) or EMPTY, tuple(parts), kind="Layer pattern", code=True)
 
 
-def facts(pattern: Pattern) -> scene.Facts:
+def facts(pattern: Sketch) -> scene.Facts:
     """Both counts, then fused pairs, stages and MTP depths."""
     counts = pattern.counts
     depths = pattern.mtp.depths if pattern.mtp else 0
@@ -55,10 +56,14 @@ def strip(pattern: Pattern, fold: bool = False) -> scene.Strip:
     shown = _folded if fold else _unfolded
     frames = [scene.StripFrame(f"stage {number}", shown(stage)) for number, stage in enumerate(pattern.stages)]
     if pattern.mtp is not None:
-        label = "MTP" if pattern.mtp.depths == 1 else f"MTP ×{pattern.mtp.depths}"
-        frames.append(scene.StripFrame(label, shown(pattern.mtp.blocks), dashed=True))
+        frames.append(scene.StripFrame(mtp_label(pattern.mtp), shown(pattern.mtp.blocks), dashed=True))
     said = ", ".join(f"{fact.value} {fact.label}" for fact in facts(pattern).entries)
     return scene.Strip(f"Layer pattern {pattern}", said, tuple(frames))
+
+
+def mtp_label(mtp: Mtp) -> str:
+    """What stands over the frame of MTP: "MTP", or "MTP ×2" with two depths."""
+    return "MTP" if mtp.depths == 1 else f"MTP ×{mtp.depths}"
 
 
 def legend(pattern: Pattern) -> scene.Legend:
