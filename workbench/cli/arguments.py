@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from workbench.cli import examples
+from workbench.cli.checkpoint_arguments import add_checkpoint_commands
+from workbench.cli.lazy import lazy
 from workbench.cli.patterns import plain, protect
 from workbench.cli.values import natural, positive, probability, tolerance
 
@@ -30,7 +31,7 @@ examples:
   workbench verify 'M[*-]M[ME]' --html verdict.html
   workbench lab
 
-exit status: 0 fine or equivalent, 1 not equivalent, 2 bad input
+exit status: 0 fine, equivalent or identical, 1 not equivalent or different, 2 bad input
 """
 
 
@@ -74,7 +75,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         rewrite = command(name, f"print the pattern with {what}", f"  workbench {name} '{example}'\n")
         _pattern(rewrite)
         rewrite.add_argument("--json", action="store_true", help="print JSON")
-        rewrite.set_defaults(run=_lazy("workbench.cli.explain", f"run_{name}"))
+        rewrite.set_defaults(run=lazy("workbench.cli.explain", f"run_{name}"))
     _draw(command("draw", "draw the layers, or what runs inside of each block, as a picture or a page", examples.DRAW))
     _verify(command("verify", "build the twins, run every check, and say whether they are one model", examples.VERIFY))
     _presets(command("presets", "list published architectures with their sources, or show one", examples.PRESETS))
@@ -84,6 +85,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     _balance(
         command("balance", "place | so that the slowest pipeline stage is as quick as it can be", examples.BALANCE)
     )
+    add_checkpoint_commands(command)
     _report(command("report", "write everything about a model as one HTML page for a design review", examples.REPORT))
     _lab(
         command(
@@ -105,7 +107,7 @@ def _pattern(parser: argparse.ArgumentParser) -> None:
 def _explain(parser: argparse.ArgumentParser) -> None:
     _pattern(parser)
     _page(parser)
-    parser.set_defaults(run=_lazy("workbench.cli.explain", "run_explain"))
+    parser.set_defaults(run=lazy("workbench.cli.explain", "run_explain"))
 
 
 def _draw(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +126,7 @@ def _draw(parser: argparse.ArgumentParser) -> None:
     )
     output.add_argument("--format", choices=("svg", "png", "pdf", "html", "dot", "txt"), help="whatever FILE is called")
     output.add_argument("--force", action="store_true", help="replace FILE when it exists")
-    parser.set_defaults(run=_lazy("workbench.cli.draw", "run_draw"))
+    parser.set_defaults(run=lazy("workbench.cli.draw", "run_draw"))
 
 
 def _verify(parser: argparse.ArgumentParser) -> None:
@@ -149,13 +151,13 @@ def _verify(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--html", metavar="FILE", type=plain, help="write the verdict as one self-contained HTML page")
     output.add_argument("--output", metavar="FILE.json", type=plain, help="write the verdict as JSON")
     output.add_argument("--force", action="store_true", help="replace files that exist")
-    parser.set_defaults(run=_lazy("workbench.cli.verify", "run_verify"))
+    parser.set_defaults(run=lazy("workbench.cli.verify", "run_verify"))
 
 
 def _presets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", help="one preset; case and punctuation do not matter")
     parser.add_argument("--json", action="store_true", help="print JSON; `sizes` in it is what --sizes takes")
-    parser.set_defaults(run=_lazy("workbench.cli.presets", "run_presets"))
+    parser.set_defaults(run=lazy("workbench.cli.presets", "run_presets"))
 
 
 def _model(parser: argparse.ArgumentParser) -> None:
@@ -210,7 +212,7 @@ def _cost(parser: argparse.ArgumentParser) -> None:
     _architecture(parser)
     _run(parser)
     _page(parser).add_argument("--details", action="store_true", help="print every weight and every formula too")
-    parser.set_defaults(run=_lazy("workbench.cli.cost", "run_cost"))
+    parser.set_defaults(run=lazy("workbench.cli.cost", "run_cost"))
 
 
 def _balance(parser: argparse.ArgumentParser) -> None:
@@ -220,7 +222,7 @@ def _balance(parser: argparse.ArgumentParser) -> None:
         "--by", choices=("flops", "parameters"), default="flops", help="what a stage costs (default: training FLOPs)"
     )
     _page(parser)
-    parser.set_defaults(run=_lazy("workbench.cli.balance", "run_balance"))
+    parser.set_defaults(run=lazy("workbench.cli.balance", "run_balance"))
 
 
 def _report(parser: argparse.ArgumentParser) -> None:
@@ -235,7 +237,7 @@ def _report(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="FILE.html", type=plain, help="write to FILE.html, not to standard output"
     )
     output.add_argument("--force", action="store_true", help="replace FILE.html when it exists")
-    parser.set_defaults(run=_lazy("workbench.cli.report", "run_report"), html=True, parser=parser)
+    parser.set_defaults(run=lazy("workbench.cli.report", "run_report"), html=True, parser=parser)
 
 
 def _page(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -250,7 +252,7 @@ def _page(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 def _lab(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("jupyter", metavar="ARG", nargs="*", help="after --: arguments of JupyterLab")
-    parser.set_defaults(run=_lazy("workbench.cli.lab", "run_lab"))
+    parser.set_defaults(run=lazy("workbench.cli.lab", "run_lab"))
 
 
 class _Version(argparse.Action):
@@ -269,13 +271,3 @@ def _installed(distribution: str) -> str:
         return version(distribution)
     except PackageNotFoundError:
         return "not installed"
-
-
-class _lazy:
-    """A command's function that imports its module when it is called."""
-
-    def __init__(self, module: str, function: str) -> None:
-        self.module, self.function = module, function
-
-    def __call__(self, args: argparse.Namespace) -> int:
-        return int(getattr(import_module(self.module), self.function)(args))

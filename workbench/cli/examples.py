@@ -44,3 +44,10 @@ DRAW = """\
   workbench draw qwen3-next-80b-a3b -o page.html
   workbench draw 'M[*-]M-' --format dot | dot -Tsvg > graph.svg
 """
+
+DIFF = """\
+  workbench diff before.safetensors after.safetensors
+  workbench diff checkpoints/iter_0001000 checkpoints/iter_0002000 --only 'decoder.layers.7.*' --details
+  workbench diff fused/ unfused/ --rtol 1e-3 --html difference.html --output difference.json
+  workbench diff model.pt checkpoints/ --names-only --json
+"""

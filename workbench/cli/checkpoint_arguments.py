@@ -1,0 +1,45 @@
+"""Arguments and help of the commands that take checkpoints. Each command's module is imported when that command runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from workbench.cli import examples
+from workbench.cli.lazy import lazy
+from workbench.cli.patterns import plain
+from workbench.cli.values import natural, tolerance
+
+Command = Callable[[str, str, str], argparse.ArgumentParser]
+
+
+def add_checkpoint_commands(command: Command) -> None:
+    """Add every command of this module; `command(name, help, examples)` makes the parser of one."""
+    _diff(command("diff", "show every difference between two checkpoints, or that there is none", examples.DIFF))
+
+
+# ------------------------------------------------------------------------------------------- commands
+
+
+def _diff(parser: argparse.ArgumentParser) -> None:
+    parser.usage = f"{parser.prog} A B [options]"
+    # Any number is accepted, so that one too few is answered in our words.
+    parser.add_argument("checkpoints", metavar="A B", nargs="*", type=plain, help="two checkpoints: files or folders")
+    nearness = parser.add_argument_group("tolerance (default: bitwise)")
+    nearness.add_argument("--rtol", metavar="X", type=tolerance, default=0.0, help="relative")
+    nearness.add_argument("--atol", metavar="X", type=tolerance, default=0.0, help="absolute")
+    nearness.add_argument("--ulp", metavar="N", type=natural, default=0, help="representable numbers in between")
+    what = parser.add_argument_group("what is compared")
+    what.add_argument("--only", metavar="GLOB", nargs="+", action="extend", type=plain, default=[], help="these names")
+    what.add_argument("--ignore", metavar="GLOB", nargs="+", action="extend", type=plain, default=[], help="not these")
+    what.add_argument("--names-only", action="store_true", help="names, shapes and dtypes; no value is read")
+    what.add_argument("--as-written", action="store_true", help="names as they are written; no layout is looked for")
+    output = parser.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="print the differences as JSON")
+    output.add_argument("--quiet", action="store_true", help="print the answer's one line only")
+    output.add_argument("--details", action="store_true", help="print what is folded too")
+    output.add_argument("--html", metavar="FILE", type=plain, help="write one self-contained HTML page to look through")
+    output.add_argument("--output", metavar="FILE.json", type=plain, help="write the differences as JSON")
+    output.add_argument("--force", action="store_true", help="replace files that exist")
+    output.add_argument("--no-progress", action="store_true", help="no progress bar")
+    parser.set_defaults(run=lazy("workbench.cli.diff", "run_diff"))
