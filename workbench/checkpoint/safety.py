@@ -12,11 +12,13 @@ What lies inside the other files (`common.pt`, the objects in `*.distcp`) is rea
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+from workbench.checkpoint.pickles import PLAIN, Inert, UnsafeCheckpoint, load
 from workbench.errors import WorkbenchError
+
+__all__ = ["ALLOWED", "UnsafeCheckpoint", "check_folder"]
 
 _METADATA = "torch.distributed.checkpoint.metadata"
 _PLANNER = "torch.distributed.checkpoint.planner"
@@ -45,17 +47,6 @@ ALLOWED: frozenset[tuple[str, str]] = frozenset(
         ("torch", "float4_e2m1fn_x2"),
     }
 )
-
-
-class UnsafeCheckpoint(WorkbenchError):
-    """A file that asks for a global which no checkpoint needs; `file` and `name` say which."""
-
-    def __init__(self, file: Path, name: str) -> None:
-        self.file, self.name = file, name
-        super().__init__(
-            f"{file} asks for {name}, which no checkpoint needs: loading it could run code of whoever wrote it; nothing was "
-            "loaded"
-        )
 
 
 def check_folder(path: Path) -> None:
@@ -89,24 +80,28 @@ def _check_backend(path: Path) -> None:
 
 def _ends(file: Path) -> dict[str, int]:
     """Data file → the byte that the last tensor in it ends before, as a `.metadata` has it."""
+    made: list[Inert] = []
+
+    class StorageInfo(Inert):
+        __slots__ = ()
+
+        def __new__(cls, *arguments: Any, **keywords: Any) -> Any:
+            made.append(super().__new__(cls, *arguments, **keywords))
+            return made[-1]
+
     try:
         with file.open("rb") as stream:
-            reader = _Inspector(stream, file)
-            root = reader.load()
-    except WorkbenchError:
-        raise
+            root = load(stream, file, ALLOWED, {**PLAIN, _STORAGE_INFO: StorageInfo})
     except FileNotFoundError:
         raise WorkbenchError(f"{file.parent} is no whole checkpoint: it has no .metadata") from None
-    except Exception as error:
-        # A damaged pickle raises anything: UnpicklingError, EOFError, IndexError, MemoryError, UnicodeDecodeError, …
-        raise WorkbenchError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
-    if not isinstance(root, _Inert) or root.origin != (_METADATA, "Metadata"):
+    except OSError as error:
+        raise WorkbenchError(f"{file} cannot be read: {error.strerror or error}") from error
+    if not isinstance(root, Inert) or root.origin != (_METADATA, "Metadata"):
         raise WorkbenchError(f"{file} cannot be read: it holds no checkpoint metadata")
     ends: dict[str, int] = {}
-    for info in reader.made:
-        if info.origin == _STORAGE_INFO:
-            name, end = _extent(info.state, file)
-            ends[name] = max(end, ends.get(name, 0))
+    for info in made:
+        name, end = _extent(info.state, file)
+        ends[name] = max(end, ends.get(name, 0))
     return ends
 
 
@@ -125,39 +120,3 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except OSError as error:
         raise WorkbenchError(f"{file} cannot be read: {error.strerror or error}") from error
-
-
-class _Inert:
-    """Stands for any allowed global: takes whatever a pickle gives it and does nothing with it."""
-
-    origin: ClassVar[tuple[str, str]]
-    made: ClassVar[list[_Inert]]
-    state: Any
-
-    def __new__(cls, *_arguments: Any) -> _Inert:
-        self = object.__new__(cls)
-        self.state = None
-        cls.made.append(self)
-        return self
-
-    # A pickle may ask for this on a class too, to change the class; it then lacks its argument, and reading ends.
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class _Inspector(pickle.Unpickler):
-    def __init__(self, stream: Any, file: Path) -> None:
-        super().__init__(stream)
-        self.file = file
-        self.made: list[_Inert] = []
-        self.known: dict[tuple[str, str], type[_Inert]] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        origin = (module, name)
-        if origin not in ALLOWED:
-            raise UnsafeCheckpoint(self.file, f"{module}.{name}")
-        if origin == ("collections", "OrderedDict"):
-            return dict
-        if origin not in self.known:
-            self.known[origin] = type("_Inert", (_Inert,), {"origin": origin, "made": self.made})
-        return self.known[origin]
