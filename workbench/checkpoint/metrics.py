@@ -1,0 +1,252 @@
+"""How far two tensors are apart, taken in block by block, so that no tensor is ever a whole array of numbers. numpy only."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+
+from workbench.checkpoint.differences import Metrics
+from workbench.checkpoint.dtypes import Array, decode, dtype_of
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Entries agree when |a - b| <= atol + rtol · |b|, or when at most `ulp` representable numbers lie from one to the other;
+    NaN agrees with NaN then. All 0: every bit must be the same (also of -0.0 and NaN).
+    """
+
+    atol: float = 0.0
+    rtol: float = 0.0
+    ulp: int = 0
+
+    @property
+    def bitwise(self) -> bool:
+        """True when nothing but identical bits is accepted."""
+        return self.atol == 0.0 and self.rtol == 0.0 and self.ulp == 0
+
+    def __str__(self) -> str:
+        if self.bitwise:
+            return "bitwise"
+        return f"atol {self.atol:g}, rtol {self.rtol:g}" + (f", {self.ulp} ULP" if self.ulp else "")
+
+
+BITWISE = Tolerance()
+
+
+@dataclass
+class Measure:
+    """Two tensors of one shape, seen block by block in row-major order: `add` each, then `result`.
+
+    `dtype` is the left side's, `other` the right side's where it is another; then values are compared, not bits.
+    """
+
+    dtype: str
+    other: str = ""
+    tolerance: Tolerance = BITWISE
+    elements: int = 0
+    mismatched: int = 0
+    differing: int = 0  # entries whose bits differ, within the tolerance or not
+    first: int | None = None
+    max_abs: float | None = None
+    max_rel: float | None = None
+    max_ulp: int | None = None
+    nan: list[int] = field(default_factory=lambda: [0, 0, 0])
+    inf: list[int] = field(default_factory=lambda: [0, 0, 0])
+    _first_values: tuple[float | int | bool | str, float | int | bool | str] | None = None
+    # Fractions neither overflow nor underflow, whatever a float64 tensor holds; there are three additions a block.
+    _dots: list[Fraction] = field(default_factory=lambda: [Fraction(0)] * 3)
+
+    def add(self, left: Array, right: Array) -> None:
+        """The next block's raw bits, both flat and of one length."""
+        start, self.elements = self.elements, self.elements + left.size
+        same_type = self.other in ("", self.dtype)
+        a = numbers(left, self.dtype)
+        if same_type:
+            places = np.flatnonzero(unequal_bits(left, right))
+            b = numbers(right, self.dtype) if places.size else a
+        else:
+            b = numbers(right, self.other)
+            places = np.flatnonzero(~((a == b) | ((a != a) & (b != b))))
+        self._relate(a, b)
+        if not places.size:
+            return
+        self.differing += places.size
+        some = slice(None) if places.size == left.size else places
+        a, b = a[some], b[some]
+        steps = ulp_distance(left[some], right[some], self.dtype) if same_type else None
+        beyond = self._distances(a, b, steps)
+        if beyond.any():
+            self.mismatched += int(np.count_nonzero(beyond))
+            if self.first is None:
+                at = int(places[np.argmax(beyond)])
+                self.first = start + at
+                one = slice(at, at + 1)
+                self._first_values = _plain(left[one], self.dtype), _plain(right[one], self.other or self.dtype)
+
+    def result(self, shape: tuple[int, ...]) -> Metrics:
+        """What was found, once every block was added."""
+        assert self.elements == math.prod(shape), "not every block was added"
+        index = None if self.first is None else tuple(int(at) for at in np.unravel_index(self.first, shape))
+        left, right = self._first_values or (None, None)
+        return Metrics(
+            mismatched=self.mismatched,
+            elements=self.elements,
+            max_abs=self.max_abs,
+            max_rel=self.max_rel,
+            max_ulp=self.max_ulp,
+            cosine=self._cosine(),
+            first=index,
+            left=left,
+            right=right,
+            nan=(self.nan[0], self.nan[1], self.nan[2]),
+            inf=(self.inf[0], self.inf[1], self.inf[2]),
+        )
+
+    # -------------------------------------------------------------------------------------------------
+
+    def _distances(self, a: Array, b: Array, steps: Array | None) -> Array:
+        """Take in the distances of entries that differ, and say which of them are out of tolerance."""
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            distance = difference(a, b)
+            scale = np.maximum(np.abs(a), np.abs(b)).astype(np.float64)
+            relative = np.where(scale > 0, distance / scale, 0.0)
+            finite = np.isfinite(a) & np.isfinite(b)
+            if finite.any():
+                self.max_abs = max(self.max_abs or 0.0, float(distance.max(where=finite, initial=0.0)))
+                self.max_rel = max(self.max_rel or 0.0, float(relative.max(where=finite, initial=0.0)))
+                if steps is not None:
+                    furthest = steps.max(where=finite, initial=0)
+                    self.max_ulp = max(self.max_ulp or 0, int(furthest))
+            if self.tolerance.bitwise:
+                return np.ones(a.shape, bool)
+            near = finite & (distance <= self.tolerance.atol + self.tolerance.rtol * np.abs(b))
+        if steps is not None and self.tolerance.ulp:
+            near |= finite & (steps <= self.tolerance.ulp)
+        return ~(near | (a == b) | (np.isnan(a) & np.isnan(b)))
+
+    def _relate(self, a: Array, b: Array) -> None:
+        """Take in the angle between two blocks, and their NaN and infinities."""
+        x, y = _real(a), _real(b)
+        with np.errstate(over="ignore", invalid="ignore"):
+            dots = (
+                [float(np.dot(x, x)), float(np.dot(y, y)), float(np.dot(x, y))]
+                if y is not x
+                else [float(np.dot(x, x))] * 3
+            )
+        if all(map(math.isfinite, dots)) and (min(dots[:2]) > 1e-280 or not (x.any() or y.any())):
+            self._dots = [held + Fraction(found) for held, found in zip(self._dots, dots, strict=True)]
+            return
+        self._count_special(a, b)
+        x, y = (
+            _real(np.where(np.isfinite(a) & np.isfinite(b), a, 0)),
+            _real(np.where(np.isfinite(a) & np.isfinite(b), b, 0)),
+        )
+        powers = [_exponent(x), _exponent(y)]
+        x, y = np.ldexp(x, -powers[0]), np.ldexp(y, -powers[1])
+        found = ((x, x, 2 * powers[0]), (y, y, 2 * powers[1]), (x, y, sum(powers)))
+        self._dots = [
+            held + Fraction(float(np.dot(p, q))) * Fraction(2) ** power
+            for held, (p, q, power) in zip(self._dots, found, strict=True)
+        ]
+
+    def _count_special(self, a: Array, b: Array) -> None:
+        for counts, test in ((self.nan, np.isnan), (self.inf, np.isinf)):
+            left, right = test(a), test(b)
+            both = int(np.count_nonzero(left & right))
+            counts[0] += int(np.count_nonzero(left)) - both
+            counts[1] += int(np.count_nonzero(right)) - both
+            counts[2] += both
+
+    def _cosine(self) -> float | None:
+        left, right, across = self._dots
+        if not left or not right:
+            return None
+        size = math.sqrt(min(across * across / (left * right), Fraction(1)))
+        return size if across >= 0 else -size
+
+
+def numbers(bits: Array, dtype: str) -> Array:
+    """Raw bits as the numbers that distances are taken of: float64, complex128, or integers as they are."""
+    kind = dtype_of(dtype).kind
+    values = decode(bits, dtype)
+    if kind == "float":
+        return values.astype(np.float64)
+    if kind == "complex":
+        return values.astype(np.complex128)
+    return values.astype(np.uint8) if kind == "bool" else values
+
+
+def unequal_bits(left: Array, right: Array) -> Array:
+    """Where two arrays of raw bits differ."""
+    if left.dtype.kind == "V":  # 16 opaque bytes
+        halves = [np.ascontiguousarray(side).view(np.uint64).reshape(-1, 2) for side in (left, right)]
+        return (halves[0] != halves[1]).any(-1)
+    return left != right
+
+
+def difference(a: Array, b: Array) -> Array:
+    """|a - b| in float64; exact before it is rounded, also where the difference of two integers fits no integer type."""
+    if a.dtype.kind in "fc" or b.dtype.kind in "fc":
+        return np.abs(a - b)
+    if a.dtype == b.dtype:
+        more = a > b
+        high, low = np.where(more, a, b), np.where(more, b, a)
+        wide = np.int64 if a.dtype.kind == "i" else np.uint64
+        return (high.astype(wide).view(np.uint64) - low.astype(wide).view(np.uint64)).astype(np.float64)
+    return np.abs(a.astype(np.float64) - b.astype(np.float64))
+
+
+def ulp_distance(left: Array, right: Array, dtype: str) -> Array | None:
+    """How many steps from one representable number to the next lie between the two, as uint64; None for types without.
+
+    Infinities and NaN count as the numbers that their bits would be: leave them out.
+    """
+    kind = dtype_of(dtype).kind
+    if kind == "complex":
+        half = "float32" if dtype == "complex64" else "float64"
+        sides = [np.ascontiguousarray(side).view(dtype_of(half).bits) for side in (left, right)]
+        steps = ulp_distance(sides[0], sides[1], half)
+        assert steps is not None, "both parts of a complex number are floats"
+        return np.asarray(steps.reshape(-1, 2).max(-1))
+    if kind != "float":
+        return None
+    a, b = _ordered(left, dtype), _ordered(right, dtype)
+    more = a > b
+    # Between two float64 may lie more numbers than int64 counts: subtracted as uint64 it wraps to the right one.
+    return np.where(more, a, b).view(np.uint64) - np.where(more, b, a).view(np.uint64)
+
+
+# ------------------------------------------------------------------------------------------------------
+
+
+def _ordered(bits: Array, dtype: str) -> Array:
+    """The bits as integers that are ordered as the numbers are: negative ones count down from zero."""
+    width = dtype_of(dtype).bytes
+    if dtype == "float8_e8m0fnu":  # no sign
+        return bits.astype(np.int64)
+    signed = bits.view(np.dtype(f"i{width}")).astype(np.int64)
+    return np.where(signed >= 0, signed, -(2 ** (8 * width - 1)) - signed)
+
+
+def _real(values: Array) -> Array:
+    if values.dtype.kind == "c":
+        return np.ascontiguousarray(values).view(np.float64)
+    return values.astype(np.float64, copy=False)
+
+
+def _exponent(values: Array) -> int:
+    most = float(np.abs(values).max(initial=0.0))
+    return math.frexp(most)[1] if most else 0
+
+
+def _plain(bits: Array, dtype: str) -> float | int | bool | str:
+    """One entry as a value that JSON has: NaN, infinities and complex numbers as text."""
+    if dtype_of(dtype).kind == "bool":
+        return bool(decode(bits, dtype)[0])
+    value = decode(bits, dtype)[0].item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return str(value) if isinstance(value, complex) else value
