@@ -49,7 +49,7 @@ def nothing_differs(found: Diff) -> bool:
 
 def check_targets(targets: Iterable[str | None], inputs: Iterable[str], force: bool) -> None:
     """Refuse files that cannot be written, that are one file, or that would replace a part of what is read."""
-    paths = [Path(target) for target in targets if target is not None]
+    paths = [Path(target) for target in targets if target not in (None, "-")]
     for path in paths:
         for given in inputs:
             if _holds(Path(given), path):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from importlib import import_module
 
 
-class lazy:
+def lazy(module: str, function: str) -> Callable[[argparse.Namespace], int]:
     """`lazy("workbench.cli.cost", "run_cost")` is that function, not imported yet."""
 
-    def __init__(self, module: str, function: str) -> None:
-        self.module, self.function = module, function
+    def run(args: argparse.Namespace) -> int:
+        return int(getattr(import_module(module), function)(args))
 
-    def __call__(self, args: argparse.Namespace) -> int:
-        return int(getattr(import_module(self.module), self.function)(args))
+    return run

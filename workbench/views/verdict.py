@@ -79,7 +79,7 @@ def questions(verdict: Verdict) -> scene.Details:
     return scene.Details("What each check asks", (scene.Table(columns, rows, "The question behind every check."),))
 
 
-def environment(values: Mapping[str, Any]) -> tuple[scene.Part, ...]:
+def environment(values: Mapping[str, Any], answer: str = "verdict") -> tuple[scene.Part, ...]:
     """One table of everything, a group of many values apart and folded."""
     rows: list[tuple[str, str, str]] = []
     folded: list[scene.Part] = []
@@ -97,7 +97,7 @@ def environment(values: Mapping[str, Any]) -> tuple[scene.Part, ...]:
         else:
             rows.append((words(name), "", shown[0][1]))
     columns3 = (scene.Column("what"), scene.Column("name"), scene.Column("value", code=True))
-    caption = "What the answer was obtained with: the same again gives the same verdict."
+    caption = f"What the answer was obtained with: the same again gives the same {answer}."
     return (scene.Table(columns3, tuple(rows), caption), *folded)
 
 
