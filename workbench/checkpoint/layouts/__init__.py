@@ -1,0 +1,5 @@
+"""What a checkpoint's names mean: `layout_of` finds it out, `arranged` gives the same tensors another layout's names."""
+
+from workbench.checkpoint.layouts.finding import layout_of
+
+__all__ = ["layout_of"]
