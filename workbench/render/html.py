@@ -1,13 +1,19 @@
-"""A document as one HTML file that needs nothing else: no script, no request, the same bytes for the same document."""
+"""A document as one HTML file that needs nothing else: no request, the same bytes for the same document.
+
+A page has no script, except one that holds a table to look through: then it has ours, which its policy knows by its digest.
+"""
 
 from __future__ import annotations
 
+from base64 import b64encode
+from collections.abc import Iterable
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 
 from workbench.render import html_parts
 from workbench.render.escape import markup
-from workbench.render.scene import Document, Section
+from workbench.render.scene import Browse, Details, Document, Part, Section
 
 # Nothing is loaded from anywhere, and no script runs even if one got in.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -29,6 +35,9 @@ def render(document: Document) -> str:
         else html_parts.render(part, 2)
         for number, part in enumerate(document.parts)
     )
+    looked_through = _looked_through(document.parts)
+    script = f"\n<script>{_script()}</script>" if looked_through else ""
+    policy = f"{POLICY}; script-src 'sha256-{_digest(_script())}'" if looked_through else POLICY
     title = markup(document.title)
     kind = markup(document.kind)
     heading = f"<code>{title}</code>" if document.code else title
@@ -36,13 +45,13 @@ def render(document: Document) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{markup(POLICY)}">
+<meta http-equiv="Content-Security-Policy" content="{markup(policy)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta name="referrer" content="no-referrer">
 <title>{f"{kind}: {title}" if kind else title}</title>
 <style>
-{_style()}</style>
+{_style(looked_through)}</style>
 </head>
 <body>
 <header>
@@ -52,12 +61,36 @@ def render(document: Document) -> str:
 </header>
 <main>
 {body}
-</main>
+</main>{script}
 </body>
 </html>
 """
 
 
+def _looked_through(parts: Iterable[Part]) -> bool:
+    return any(
+        isinstance(part, Browse) or (isinstance(part, Section | Details) and _looked_through(part.parts))
+        for part in parts
+    )
+
+
 @cache
-def _style() -> str:
-    return (files("workbench.render") / "assets" / "report.css").read_text(encoding="utf-8")
+def _style(looked_through: bool) -> str:
+    return asset("report.css") + (asset("browse.css") if looked_through else "")
+
+
+@cache
+def _script() -> str:
+    """Its names stay its own."""
+    source = "".join(map(asset, ("elements.js", "browse.js", "page.js")))
+    assert "</" not in source, "a script ends where its element ends"
+    return f'"use strict";\n{{\n{source}}}\n'
+
+
+def _digest(script: str) -> str:
+    return b64encode(sha256(script.encode()).digest()).decode()
+
+
+def asset(name: str) -> str:
+    """A style sheet or a script of `assets/`; those of the notebook's widgets are partly the same."""
+    return (files("workbench.render") / "assets" / name).read_text(encoding="utf-8")

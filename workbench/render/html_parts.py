@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 from workbench.render.escape import markup
 from workbench.render.graph import svg as graph_svg
+from workbench.render.heat import svg as heat_svg
 from workbench.render.scene import (
     Banner,
     Bar,
+    Browse,
+    BrowseRow,
     Cell,
     Code,
     Column,
     Details,
     Facts,
     Graph,
+    HeatMap,
     Legend,
     Note,
     Notes,
@@ -65,6 +71,10 @@ def render(part: Part, level: int, bare: bool = False, half: bool = False) -> st
         case Graph():
             drawn = graph_svg(part, "adaptive", _HALF) if half else graph_svg(part, "adaptive")
             return f'<div class="drawing">{drawn}</div>'
+        case HeatMap():
+            return f'<div class="drawing">{heat_svg(part, "adaptive")}</div>'
+        case Browse():
+            return _browse(part, bare)
         case Legend():
             return _legend(part, bare)
         case Details():
@@ -137,6 +147,36 @@ def _table(table: Table, bare: bool) -> str:
         if bare
         else f'<div class="table" role="group" tabindex="0" aria-label="{markup(table.caption)}">{inner}</div>'
     )
+
+
+def _browse(browse: Browse, bare: bool) -> str:
+    """A table that works as it is; `assets/browse.js` finds it by its class and what to do by its data."""
+    if bare:
+        return _table(Table(browse.columns, tuple(row.cells for row in browse.rows), browse.caption), bare)
+    head = "".join(f'<th scope="col"{_aligned(column, bare)}>{markup(column.label)}</th>' for column in browse.columns)
+    rows = "".join(_browse_row(row, browse.columns) for row in browse.rows)
+    picks = markup(json.dumps([[pick.label, pick.values] for pick in browse.picks]))
+    caption = markup(browse.caption)
+    return (
+        f'<div class="browse" data-picks="{picks}" data-noun="{markup(json.dumps(browse.noun))}">'
+        f'<div class="table" role="group" tabindex="0" aria-label="{caption}"><table><caption>{caption}</caption>'
+        f"<thead><tr>{head}</tr></thead>{rows}</table></div></div>"
+    )
+
+
+def _browse_row(row: BrowseRow, columns: tuple[Column, ...]) -> str:
+    """A body of its own for each row, so that what it opens to stays with it wherever it is sorted to."""
+    cells = "".join(
+        _cell(cell, column, False) if key is None else f'<td data-key="{key}"{_cell(cell, column, False)[3:]}'
+        for cell, column, key in zip(row.cells, columns, row.keys, strict=True)
+    )
+    more = ""
+    if row.parts:
+        inner = "".join(render(part, 4) for part in row.parts)
+        more = (
+            f'<tr class="more"><td colspan="{len(columns)}"><details><summary>more</summary>{inner}</details></td></tr>'
+        )
+    return f'<tbody data-picks="{markup(json.dumps(row.picks))}"><tr>{cells}</tr>{more}</tbody>'
 
 
 def _cell(cell: Cell, column: Column, bare: bool) -> str:

@@ -280,8 +280,75 @@ class Graph:
     panels: tuple[GraphPanel, ...]
 
 
+@dataclass(frozen=True)
+class HeatMap:
+    """Where on a tensor something is: a grid of shares, 0 to 1, from the first row down; more than nothing is always seen.
+
+    `title` names the picture, `description` says in words what it shows, `scale` what a share is a share of.
+    """
+
+    title: str
+    description: str
+    cells: tuple[tuple[float, ...], ...]
+    scale: str
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A choice that rows are filtered by: what it is called, and its values in the order they are offered."""
+
+    label: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BrowseRow:
+    """A row to be found: its cells, what each column sorts it by where that is no text, its value of each pick.
+
+    `parts` are what a reader sees who opens it.
+    """
+
+    cells: tuple[Cell, ...]
+    keys: tuple[float | None, ...]
+    picks: tuple[str, ...]
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True)
+class Browse:
+    """A table to look through: a page searches, filters and sorts it. `noun` is what a row is, as one and as many.
+
+    Elsewhere, and where no script runs, it is a table.
+    """
+
+    columns: tuple[Column, ...]
+    rows: tuple[BrowseRow, ...]
+    picks: tuple[Pick, ...]
+    caption: str
+    noun: tuple[str, str] = ("row", "rows")
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            assert len(row.cells) == len(row.keys) == len(self.columns), f"a cell and a key a column: {row}"
+            assert len(row.picks) == len(self.picks), f"a value a pick: {row}"
+
+
 Part = (
-    Banner | Paragraph | Notes | Facts | Table | Status | Code | Strip | Graph | Legend | Details | Section | SideBySide
+    Banner
+    | Paragraph
+    | Notes
+    | Facts
+    | Table
+    | Status
+    | Code
+    | Strip
+    | Graph
+    | HeatMap
+    | Legend
+    | Details
+    | Section
+    | SideBySide
+    | Browse
 )
 
 

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from workbench.render.escape import one_line, visible
 from workbench.render.scene import (
     Banner,
+    Browse,
     Code,
     Details,
     Document,
     Facts,
     Graph,
+    HeatMap,
     Legend,
     Notes,
     Paragraph,
@@ -23,6 +25,7 @@ from workbench.render.scene import (
     Table,
 )
 from workbench.render.text_graph import graph_lines
+from workbench.render.text_heat import heat_lines
 from workbench.render.text_strip import strip_lines
 from workbench.render.text_table import status_text, table_lines, wrapped
 
@@ -70,6 +73,11 @@ def _lines(part: Part, width: int, unfold: bool) -> list[str]:
             return _indented(strip_lines(part, width - len(_INDENT)))
         case Graph():
             return _indented(graph_lines(part, width - len(_INDENT)))
+        case HeatMap():
+            return _indented(heat_lines(part, width - len(_INDENT)))
+        case Browse():
+            rows = tuple(row.cells for row in part.rows)
+            return _lines(Table(part.columns, rows, part.caption), width, unfold)
         case Legend():
             return _phrases([f"{entry.cell.symbol} {entry.text}" for entry in part.entries], width)
         case Details():

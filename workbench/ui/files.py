@@ -1,4 +1,4 @@
-"""The page's half of the editor, from `assets/`: hand-written scripts, joined in order into the one module of a widget."""
+"""The page's half of the widgets: hand-written scripts, those of `assets/` and those that pages have too, joined into one module."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from functools import cache
 from importlib.resources import files
 
 # Each stands on those before it; the last one exports the widget.
-SCRIPTS = ("dom.js", "text.js", "strip.js", "tables.js", "editor.js")
+SCRIPTS = ("render/elements.js", "dom.js", "text.js", "strip.js", "tables.js", "editor.js")
+DIFF_SCRIPTS = ("render/elements.js", "dom.js", "render/browse.js", "diff.js")
+DIFF_STYLES = ("render/browse.css", "diff.css")
 
 
 @cache
 def script() -> str:
-    """One ECMAScript module."""
+    """One ECMAScript module: the editor's."""
     return "\n".join(map(_read, SCRIPTS))
 
 
@@ -21,5 +23,18 @@ def style() -> str:
     return _read("editor.css")
 
 
+@cache
+def diff_script() -> str:
+    """The module of the diff browser."""
+    return "\n".join(map(_read, DIFF_SCRIPTS))
+
+
+@cache
+def diff_style() -> str:
+    """Its style sheet."""
+    return "\n".join(map(_read, DIFF_STYLES))
+
+
 def _read(name: str) -> str:
-    return (files("workbench.ui") / "assets" / name).read_text(encoding="utf-8")
+    package, _, name = name.rpartition("/")
+    return (files(f"workbench.{package or 'ui'}") / "assets" / name).read_text(encoding="utf-8")

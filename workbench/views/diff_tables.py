@@ -79,7 +79,7 @@ def renamed(diff: Diff) -> tuple[scene.Part, ...]:
     said = f"{counted(len(found), 'tensor is', 'tensors are')} equal under another name"
     return (
         scene.Paragraph(f"{said}, such as {first.name}, which is {first.other_name} on the right."),
-        scene.Details(f"{said}: which", (scene.Table(columns, rows, caption),)),
+        scene.Details(f"The {counted(len(found), 'name')}", (scene.Table(columns, rows, caption),)),
     )
 
 

@@ -1,14 +1,4 @@
-// Elements and what surrounds them. Text from Python or the user is only ever text: nothing here reads markup.
-
-function h(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== false && value != null) node.setAttribute(name, value === true ? "" : String(value));
-  }
-  node.append(...children);
-  return node;
-}
+// What surrounds elements: the host's theme, its pictures, files that are saved. `h` is that of the pages, elements.js.
 
 const command = (label, action, more = {}) => h("button", { type: "button", class: "wb-button", onclick: action, ...more }, label);
 

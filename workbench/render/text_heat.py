@@ -1,0 +1,26 @@
+"""A heat map as terminal text: a letter of growing darkness a cell, and what each means."""
+
+from __future__ import annotations
+
+from workbench.render.escape import one_line
+from workbench.render.heat import LABELS, level
+from workbench.render.scene import HeatMap
+from workbench.render.text_table import wrapped
+
+_SHADES = "·░▒▓█"
+_NOTHING = " "
+
+
+def heat_lines(heat: HeatMap, width: int) -> list[str]:
+    """The map between two bars, what it shows, and the legend. A map wider than `width` is said in words only."""
+    lines = wrapped(one_line(f"{heat.title}: {heat.description}"), width)
+    if max(map(len, heat.cells), default=0) + 2 > width:
+        return lines
+    lines += [f"│{''.join(map(_shade, row))}│" for row in heat.cells]
+    said = ", ".join(f"{shade} {label}" for shade, label in zip(_SHADES, LABELS, strict=True))
+    return lines + wrapped(f"{said} {one_line(heat.scale)}".replace("up to ", "up\u00a0to\u00a0"), width)
+
+
+def _shade(share: float) -> str:
+    place = level(share)
+    return _SHADES[place - 1] if place else _NOTHING
