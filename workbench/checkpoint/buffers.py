@@ -48,9 +48,12 @@ class FileBuffer:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._size = path.stat().st_size
+            found = path.stat()
         except OSError as error:
             raise WorkbenchError(f"{path} cannot be read: {error.strerror or error}") from error
+        self._size = found.st_size
+        # A file of the same name that was put in its place since is another one.
+        self._key = (path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
     @property
     def where(self) -> str:
@@ -70,7 +73,7 @@ class FileBuffer:
             )
         if length == 0:
             return np.empty(0, np.uint8)
-        return np.frombuffer(_mapped(self.path, self._size), np.uint8, length, start)
+        return np.frombuffer(_mapped(self._key), np.uint8, length, start)
 
     def __repr__(self) -> str:
         return f"FileBuffer({str(self.path)!r})"
@@ -98,19 +101,25 @@ class MemoryBuffer:
         return self._array[start : start + length]
 
 
-_maps: OrderedDict[Path, mmap.mmap] = OrderedDict()
+type _Key = tuple[Path, int, int, int, int]  # path, device, inode, size, time of change
+
+_maps: OrderedDict[_Key, mmap.mmap] = OrderedDict()
 _lock = Lock()
 
 
-def _mapped(path: Path, size: int) -> mmap.mmap:
+def _mapped(key: _Key) -> mmap.mmap:
     with _lock:
-        if path in _maps:
-            _maps.move_to_end(path)
-            return _maps[path]
+        if key in _maps:
+            _maps.move_to_end(key)
+            return _maps[key]
+        path, device, inode, size, _ = key
         try:
             descriptor = os.open(path, os.O_RDONLY)
             try:
-                if os.fstat(descriptor).st_size < size:
+                found = os.fstat(descriptor)
+                if (found.st_dev, found.st_ino) != (device, inode):
+                    raise WorkbenchError(f"{path} was replaced while it was read: open it again")
+                if found.st_size < size:
                     raise WorkbenchError(f"{path} became shorter while it was read")
                 made = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
             finally:
@@ -119,7 +128,7 @@ def _mapped(path: Path, size: int) -> mmap.mmap:
             if isinstance(error, WorkbenchError):
                 raise
             raise WorkbenchError(f"{path} cannot be read: {error}") from error
-        _maps[path] = made
+        _maps[key] = made
         # What is still looked at stays mapped: its array holds the mapping.
         while len(_maps) > _MOST_MAPPED:
             _maps.popitem(last=False)
