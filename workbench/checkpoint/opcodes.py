@@ -39,6 +39,10 @@ _REPLACED = {
 _MOST_LINE = 1 << 20  # bytes of one line of text
 
 
+class CutShort(WorkbenchError):
+    """A pickle that ends before its end."""
+
+
 def harmless(data: bytes, start: int = 0) -> tuple[bytes, int]:
     """The pickle that begins at `start`, rewritten as the module says, and the byte after its end.
 
@@ -54,7 +58,7 @@ def harmless(data: bytes, start: int = 0) -> tuple[bytes, int]:
         if run := _RUN.match(data, at):
             at = run.end()
         if at >= size:
-            raise WorkbenchError("it is cut short")
+            raise CutShort("it is cut short")
         opcode = data[at]
         if opcode in _REPLACED:
             parts += (data[copied:at], _REPLACED[opcode])
@@ -74,7 +78,7 @@ def harmless(data: bytes, start: int = 0) -> tuple[bytes, int]:
             at += 5
             _check_memo(int.from_bytes(data[at - 4 : at], "little"), at - start)
         elif opcode in b"Khq\x80MJjG":
-            raise WorkbenchError("it is cut short")
+            raise CutShort("it is cut short")
         elif opcode in b"\x82\x83\x84":
             raise WorkbenchError("it asks for an object of the extension registry, which no checkpoint needs")
         else:
@@ -93,7 +97,7 @@ def _after_lines(data: bytes, at: int, lines: int, start: int) -> int:
     for _ in range(lines):
         end = data.find(b"\n", at + 1, at + 1 + _MOST_LINE)
         if end < 0:
-            raise WorkbenchError("it is cut short, or has a line of text that never ends")
+            raise CutShort("it is cut short, or has a line of text that never ends")
         at = end
     if opcode == ord("p"):
         text = data[begin:at]
@@ -111,4 +115,4 @@ def _check_memo(index: int, walked: int) -> None:
 
 def _check_inside(data: bytes, end: int) -> None:
     if end > len(data):
-        raise WorkbenchError(f"it is cut short: {end - len(data)} bytes of it are missing")
+        raise CutShort(f"it is cut short: {end - len(data)} bytes of it are missing")

@@ -199,6 +199,15 @@ def name_of(value: Any) -> str | None:
     return ".".join(value.origin) if isinstance(value, type) and issubclass(value, Inert) else None
 
 
+def shown(value: Any) -> str:
+    """A short text for a message. Never the `repr` of a container: one that refers to itself in layers has no end."""
+    if name := name_of(value):
+        return name
+    if type(value) in (str, bytes, float, bool, type(None)) or (type(value) is int and abs(value) < 2**64):
+        return repr(value if not isinstance(value, str | bytes) else value[:60])
+    return f"a {type(value).__name__}"
+
+
 # ------------------------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from workbench.errors import WorkbenchError
 type Shape = tuple[int, ...]
 type Region = tuple[slice, ...]  # one slice an axis, whole numbers, step 1; fewer than axes: the rest is whole
 
+_MOST_AXES = 64
 _MOST_CELLS = 2**26  # of the grid that a tensor's shards make; real ones make thousands
 
 
@@ -143,6 +144,13 @@ def contiguous(data: Buffer, start: int, shape: Shape, dtype: str) -> StoredTens
     """A tensor that is one row-major run of bytes."""
     piece = Piece(data, start, (0,) * len(shape), shape, row_major(shape))
     return StoredTensor(shape, dtype, (piece,))
+
+
+def bytes_of(shape: Shape, dtype: str) -> int:
+    """Bytes of a tensor that a file claims to hold; `WorkbenchError` for a shape that no array of numpy's or torch's has."""
+    if len(shape) > _MOST_AXES or math.prod(size for size in shape if size) * dtype_of(dtype).bytes >= 2**63:
+        raise WorkbenchError(f"a tensor of {len(shape)} axes, {str(list(shape))[:80]}, is larger than any can be")
+    return math.prod(shape) * dtype_of(dtype).bytes
 
 
 def concatenated(tensors: Sequence[StoredTensor], axis: int = 0) -> StoredTensor:
