@@ -13,7 +13,7 @@ import torch
 from megatron.core import dist_checkpointing
 
 from tests.fusion.checkpoints import Training, differing, listing
-from workbench.checkpoint.safety import UnsafeCheckpoint
+from workbench.checkpoint.pickles import UnsafeCheckpoint
 from workbench.errors import WorkbenchError
 from workbench.fusion import checkpoint_files
 from workbench.fusion.checkpointing import (

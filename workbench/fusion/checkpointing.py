@@ -6,7 +6,7 @@ so every fusion of the same symbols reads it, and a checkpoint of an unfused Meg
 A checkpoint is written beside its place and renamed into it once it is whole. One is read into memory of its own, and a model
 is changed once everything has been read. Nothing of a stranger's is unpickled: megatron and torch unpickle `.metadata`
 (`torch/distributed/checkpoint/filesystem.py:938`) and stored objects (`default_planner.py:388`) as they come, so the
-first is inspected before they see it (`workbench.checkpoint.safety`) and the second are read with `weights_only` forced.
+first is inspected before they see it (`workbench.checkpoint.dcp_metadata`) and the second are read with `weights_only` forced.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from megatron.core.optimizer.optimizer import MegatronOptimizer
 from torch import nn
 
 from workbench.checkpoint.mismatch import check_names
-from workbench.checkpoint.safety import check_folder
+from workbench.checkpoint.torch_dist import check_folder, open_torch_dist
 from workbench.errors import WorkbenchError
 from workbench.fusion import optimizer_states, runtime
 from workbench.fusion.checkpoint_files import ERRORS, check_plain, check_target, first_line, move_into_place, reading
@@ -138,21 +138,14 @@ def load_checkpoint(
 
 def stored_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
     """Stored key → global shape of every tensor of a `torch_dist` checkpoint; `WorkbenchError` when it is none."""
-    path = Path(path)
-    check_folder(path)
-    with reading(path):
-        entries = dist_checkpointing.load_tensors_metadata(str(path))
-        return {name: tuple(entry.global_shape) for name, entry in entries.items()}
+    return {name: entry.shape for name, entry in check_folder(Path(path)).tensors.items()}
 
 
 def stored_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     """Stored key → whole tensor, on the CPU; for checkpoints that fit in memory."""
-    path = Path(path)
     names = stored_shapes(path)
-    with reading(path):
-        everything = dist_checkpointing.load_plain_tensors(str(path))
-        # It also holds what the writer stored beside tensors.
-        return {name: everything[name] for name in names}
+    checkpoint = open_torch_dist(path)
+    return {name: checkpoint.read(name) for name in names}
 
 
 def stored_values(path: str | Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A folder is looked at before anything in it is unpickled: strangers' globals, places outside, files cut short."""
+"""What `.metadata` says is checked before anything uses it: strangers' globals, places outside, files cut short."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import pytest
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
 
-from workbench.checkpoint.safety import ALLOWED, UnsafeCheckpoint, check_folder
+from workbench.checkpoint.dcp_metadata import ALLOWED
+from workbench.checkpoint.pickles import UnsafeCheckpoint
+from workbench.checkpoint.torch_dist import check_folder
 from workbench.errors import WorkbenchError
 
 
@@ -115,7 +117,7 @@ def test_a_place_that_is_none_is_refused(folder, offset, length):
 def test_a_data_file_that_is_cut_short(folder):
     (folder / "__0_0.distcp").write_bytes(b"\0" * 99)
     assert refusal(folder) == (
-        f"{folder / '__0_0.distcp'} is cut short: it has 99 bytes, and the checkpoint needs 100 of it"
+        f"{folder / '__0_0.distcp'} is cut short: it has 99 bytes, and the checkpoint needs 100 of it, for a.weight"
     )
 
 
