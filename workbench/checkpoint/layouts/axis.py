@@ -1,12 +1,15 @@
-"""A tensor's first axis taken apart, entry by entry, in one pass over its boxes. numpy only; no byte is read.
+"""A tensor's first axis taken apart and put together, in one pass over its boxes. numpy only; no byte is read.
 
 `StoredTensor.select` for every entry would look at every box each time: a model's experts are tens of thousands of both.
+Boxes that lie one behind the other in their file become one again, so that what was cut and joined is one run of bytes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from workbench.checkpoint.dtypes import dtype_of
-from workbench.checkpoint.tensors import Piece, StoredTensor
+from workbench.checkpoint.tensors import Piece, StoredTensor, concatenated, row_major, stacked
 
 
 def entries(tensor: StoredTensor) -> list[StoredTensor]:
@@ -19,3 +22,38 @@ def entries(tensor: StoredTensor) -> list[StoredTensor]:
         for index in range(piece.shape[0]):
             found[piece.offset[0] + index].append(Piece(piece.data, piece.start + index * step, offset, shape, strides))
     return [StoredTensor(tensor.shape[1:], tensor.dtype, tuple(pieces)) for pieces in found]
+
+
+def as_axis(tensors: Sequence[StoredTensor]) -> StoredTensor:
+    """Tensors of one shape and dtype as the entries of a new first axis; the way back from `entries`."""
+    return _merged(stacked(tensors))
+
+
+def as_rows(tensors: Sequence[StoredTensor]) -> StoredTensor:
+    """Tensors one behind the other along their first axis."""
+    return _merged(concatenated(tensors))
+
+
+def _merged(tensor: StoredTensor) -> StoredTensor:
+    """The same with boxes that are neighbours along the first axis, and in their file, as one."""
+    item = dtype_of(tensor.dtype).bytes
+    pieces: list[Piece] = []
+    for piece in tensor.pieces:
+        last = pieces[-1] if pieces else None
+        if last is not None and _follows(last, piece, item):
+            rows = last.shape[0] + piece.shape[0]
+            pieces[-1] = Piece(last.data, last.start, last.offset, (rows, *last.shape[1:]), last.strides)
+        else:
+            pieces.append(piece)
+    return StoredTensor(tensor.shape, tensor.dtype, tuple(pieces))
+
+
+def _follows(last: Piece, piece: Piece, item: int) -> bool:
+    return (
+        piece.data is last.data
+        and piece.shape[1:] == last.shape[1:]
+        and piece.offset == (last.offset[0] + last.shape[0], *last.offset[1:])
+        and last.strides == row_major(last.shape)
+        and piece.strides == row_major(piece.shape)
+        and piece.start == last.start + last.shape[0] * last.strides[0] * item
+    )

@@ -16,6 +16,7 @@ from workbench.checkpoint.layouts.foreign import foreign
 from workbench.checkpoint.layouts.gathering import MOST_LAYERS, gathered
 from workbench.checkpoint.layouts.members import all_rests, members_of
 from workbench.checkpoint.layouts.order import LAYERS, place_outside
+from workbench.checkpoint.layouts.parts import Parts
 from workbench.checkpoint.layouts.shape import Held, Shape, shape_of
 from workbench.checkpoint.layouts.stages import Layers, one_numbering
 from workbench.checkpoint.layouts.written import ALONG_AXIS, MAIN, Layer, Outside, taken_apart
@@ -63,8 +64,7 @@ class _Found:
         self.stored = checkpoint.format == "torch_dist"
         self.backends: set[str] = set()
         self.slices: dict[Layer, dict[str, StoredTensor]] = {}
-        # State → part of the model → canonical names, in order. A part is (MTP depth, what comes first in it).
-        self.parts: dict[str, dict[tuple[int, ...], list[tuple[str, Named]]]] = {}
+        self.parts: Parts[tuple[str, Named]] = Parts()
 
     def spread(self, layers: Layers) -> bool:
         """Give each entry of a layer axis its own layer; True where the layers are such an axis."""
@@ -112,7 +112,7 @@ class _Found:
             first = shape.first[layer]
             for (state, position, rest), named in found.tensors.items():
                 name = f"{state}{stem}layers.{first + position}.{rest}"
-                self._part(state, (layer.depth, LAYERS)).append((name, named))
+                self.parts.of(state, layer.depth, LAYERS).append((name, named))
 
     def put_outside(self, outside: Iterable[Outside]) -> None:
         """Embedding, final norm, output layer, and what MTP has beside its layers."""
@@ -128,22 +128,17 @@ class _Found:
                 found.append((place, not name.endswith(".weight"), entry, name))
         for place, _, entry, name in sorted(found, key=itemgetter(0, 1)):
             named = Named(self.checkpoint.tensors[entry.written], (entry.written,))
-            self._part(entry.state, place[:2]).append((f"{entry.state}{name}", named))
+            self.parts.of(entry.state, place[0], place[1]).append((f"{entry.state}{name}", named))
 
     def in_order(self, states: Iterable[str]) -> dict[str, Named]:
         """All canonical tensors in the order of the model, the weights first, then each optimizer state."""
         canonical: dict[str, Named] = {}
-        for state in sorted(states, key=bool):
-            parts = self.parts.get(state, {})
-            for place in sorted(parts):
-                for name, named in parts[place]:
-                    if name in canonical:
-                        self.reasons.append(
-                            f"{named.written[0]} and {canonical[name].written[0]} are two names of one tensor"
-                        )
-                        self.left += named.written
-                    else:
-                        canonical[name] = named
+        for name, named in self.parts.in_order(states):
+            if name in canonical:
+                self.reasons.append(f"{named.written[0]} and {canonical[name].written[0]} are two names of one tensor")
+                self.left += named.written
+            else:
+                canonical[name] = named
         return canonical
 
     def keep_the_rest(self, canonical: dict[str, Named], other: Iterable[str]) -> tuple[str, ...]:
@@ -171,9 +166,6 @@ class _Found:
         reasons = list(dict.fromkeys((*shape.reasons, *self.reasons)))
         rest = len(reasons) - _MOST_REASONS
         return tuple(reasons) if rest <= 0 else (*reasons[:_MOST_REASONS], f"and {rest} more remarks of this kind")
-
-    def _part(self, state: str, place: tuple[int, ...]) -> list[tuple[str, Named]]:
-        return self.parts.setdefault(state, {}).setdefault(place, [])
 
 
 def _final_norms(outside: Iterable[Outside]) -> frozenset[str]:

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workbench.checkpoint.layout import Named
-from workbench.checkpoint.layouts.axis import entries
+from workbench.checkpoint.layouts.axis import as_rows, entries
 from workbench.checkpoint.layouts.members import DOWN, JOINT_DOWN, Q_UP, Member, Target, target_of
 from workbench.checkpoint.layouts.order import rank
 from workbench.checkpoint.layouts.written import InLayer
-from workbench.checkpoint.tensors import StoredTensor, concatenated
+from workbench.checkpoint.tensors import StoredTensor
 
 # No model has more; a shape that says so is a broken or a malicious file's.
 MOST_EXPERTS = 2**16
@@ -106,7 +106,7 @@ def _join(
     elif len({(each.dtype, each.shape[1:], bool(each.shape)) for each in held}) > 1 or not held[0].shape:
         reason = f"{where}: the pieces of {key[0]}{target.rest} do not fit together"
     else:
-        _put(found, whole, key, Named(concatenated(held), written))
+        _put(found, whole, key, Named(as_rows(held), written))
         return
     found.left += written
     found.reasons.append(reason)

@@ -81,7 +81,8 @@ def _name(held: Held, final_norms: frozenset[str], along_axis: bool) -> tuple[La
 def _number(found: Shape, held: Held, layers: list[Layer], depth: int) -> None:
     where = "" if depth == MAIN else f"MTP depth {depth + 1}: "
     missing = _gaps([layer.number for layer in layers])
-    if found.name == "canonical" or all(len(held[layer]) < 2 for layer in layers):
+    single = all(len(held[layer]) < 2 for layer in layers) and len({layer.number for layer in layers}) == len(layers)
+    if single:
         found.first.update({layer: layer.number for layer in layers})
     else:
         usual = Counter(len(held[layer]) for layer in layers).most_common(1)[0][0]
