@@ -1,7 +1,7 @@
 """`diff`: every difference between two checkpoints of any formats and layouts, with its cause. numpy only.
 
 Names are paired first (`matching`), bits compared where they lie (`comparing`), and only what differs is measured
-(`metrics`), block by block: two checkpoints of any size need little memory.
+(`measuring`), block by block: two checkpoints of any size need little memory.
 """
 
 from __future__ import annotations
@@ -10,19 +10,27 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, get_args
 
 import numpy as np
 
-from workbench.checkpoint.comparing import blocks, unequal
-from workbench.checkpoint.differences import Diff, Kind, Metrics, Side, TensorDifference
-from workbench.checkpoint.layout import Layout, Named
-from workbench.checkpoint.matching import chosen, rows_of
-from workbench.checkpoint.metrics import Measure, Tolerance
+from workbench.checkpoint import causes, moved, objects
+from workbench.checkpoint.comparing import THREADS, unequal
+from workbench.checkpoint.differences import Detail, Diff, Kind, Side, TensorDifference
+from workbench.checkpoint.grouping import grouped
+from workbench.checkpoint.layout import Layout
+from workbench.checkpoint.layouts import layout_of
+from workbench.checkpoint.matching import chosen, matcher, rows_of
+from workbench.checkpoint.measuring import looked_at, measured
+from workbench.checkpoint.metrics import Tolerance
 from workbench.checkpoint.rows import Row, described, place_of
+from workbench.checkpoint.shapes import explain_shapes
 from workbench.checkpoint.source import Checkpoint
+from workbench.errors import WorkbenchError
 
 type Progress = Callable[[int, int], None]
+type Layouts = tuple[Layout, Layout]
 
 
 def diff(
@@ -40,37 +48,56 @@ def diff(
 ) -> Diff:
     """Compare two checkpoints: paths, modules, optimizers, mappings, or `Checkpoint`s.
 
-    Every bit must be the same unless `rtol`, `atol` (|a - b| <= atol + rtol · |b|) or `ulp` say otherwise. `only` and
+    Every bit must be the same unless `rtol` and `atol` (|a - b| <= atol + rtol · |b|) or `ulp` say otherwise. `only` and
     `ignore` are glob patterns on canonical or written names. With `values=False` names, shapes and dtypes are compared,
     no contents. With `as_written` names are taken as they stand, whatever the layouts. `progress(done, total)` is
-    told bytes.
+    told bytes; the total grows where tensors differ and are read again.
 
     Raises `WorkbenchError` where a side cannot be read, or a pattern of `only` matches nothing.
     """
     began = time.perf_counter()
     tolerance = Tolerance(atol, rtol, ulp)
+    only, ignore = tuple(only), tuple(ignore)
     sides = _opened(left), _opened(right)
-    layouts = _layout(sides[0]), _layout(sides[1])
+    layouts = layout_of(sides[0]), layout_of(sides[1])
     rows, ignored = chosen(rows_of(*sides, layouts, as_written=as_written), only, ignore)
     _structure(rows)
+    sentences = [*causes.pattern_sentences(layouts)]
     if values:
-        _contents(rows, tolerance, progress)
-    _names(rows)
-    differences = tuple(_difference(row, layouts) for row in rows if row.outcome != "equal")
+        within = _contents(rows, tolerance, progress)
+        sentences += moved.told(moves := moved.find_moves(rows), rows)
+        explain_shapes(rows)
+        rows = _renamed(rows, moves)
+        sentences += causes.number_sentences(rows, tolerance, within)
+    else:
+        sentences += causes.number_sentences(rows, tolerance, 0)
+    sentences += causes.one_sided(rows)
+    _rename_by_layout(rows)
+    differing = [at for at, row in enumerate(rows) if row.outcome != "equal"]
+    wanted, unwanted = matcher(only), matcher(ignore)
+    differences = [_difference(rows[at], layouts) for at in differing]
+    differences += objects.object_differences(
+        *sides, lambda name: (wanted is None or bool(wanted.match(name))) and not (unwanted and unwanted.match(name))
+    )
+    sentences += objects.object_sentences(differences)
+    identical = values and not any(each.content for each in differences)
+    sentences = [*causes.layout_sentence(layouts, rows, same=identical), *sentences]
+    sentences += objects.value_sentences(sides[0].values, sides[1].values)
     return Diff(
-        left=_side(sides[0], layouts[0]),
-        right=_side(sides[1], layouts[1]),
-        identical=values and not any(each.content for each in differences),
+        left=_side(sides[0], layouts[0], sides[1]),
+        right=_side(sides[1], layouts[1], sides[0]),
+        identical=identical,
         same_names=sides[0].tensors.keys() == sides[1].tensors.keys(),
         compared=values,
-        sentences=(),
-        differences=differences,
-        groups=(),
-        counts=_counts(rows),
+        sentences=tuple(sentences),
+        differences=tuple(differences),
+        groups=grouped(rows, {at: place for place, at in enumerate(differing)}, differences),
+        counts=_counts(rows, differences),
         tolerance=str(tolerance),
         seconds=time.perf_counter() - began,
         ignored=tuple(row.name for row in ignored),
         environment={"python": platform.python_version(), "numpy": np.__version__, "machine": platform.machine()},
+        look=_looker(rows, tolerance),
     )
 
 
@@ -85,15 +112,6 @@ def _opened(what: Any) -> Checkpoint:
     return open_checkpoint(what)
 
 
-def _layout(side: Checkpoint) -> Layout:
-    try:
-        from workbench.checkpoint.layouts import layout_of
-    except ImportError:
-        names = {name: Named(tensor, (name,)) for name, tensor in side.tensors.items()}
-        return Layout("other", "state_dict", None, None, names)
-    return layout_of(side)
-
-
 def _structure(rows: list[Row]) -> None:
     for row in rows:
         if row.right is None:
@@ -103,12 +121,13 @@ def _structure(rows: list[Row]) -> None:
         elif row.left.shape != row.right.shape:
             row.outcome, row.detail = "shape", f"{list(row.left.shape)} against {list(row.right.shape)}"
         elif row.left.dtype != row.right.dtype:
-            row.outcome, row.detail = "dtype", f"{row.left.dtype} against {row.right.dtype}"
+            row.outcome = "dtype"
 
 
-def _contents(rows: list[Row], tolerance: Tolerance, progress: Progress | None) -> None:
+def _contents(rows: list[Row], tolerance: Tolerance, progress: Progress | None) -> int:
+    """Compare what has one shape on both sides, and measure what differs. Returns how many differ within the tolerance."""
     compared = [row for row in rows if row.outcome == "equal"]
-    total, so_far = sum(row.pair[0].nbytes for row in compared), 0
+    so_far, total = 0, sum(row.pair[0].nbytes for row in compared)
 
     def done(nbytes: int) -> None:
         nonlocal so_far
@@ -116,44 +135,52 @@ def _contents(rows: list[Row], tolerance: Tolerance, progress: Progress | None) 
         if progress is not None:
             progress(so_far, total)
 
-    for index in sorted(unequal([row.pair for row in compared], done)):
-        row = compared[index]
-        row.metrics = measured(row, tolerance)
-        if row.metrics.mismatched:
-            row.outcome = "value"
-            row.detail = f"{row.metrics.mismatched:,} of {row.metrics.elements:,} elements differ"
-    for row in rows:
-        if row.outcome == "dtype":
-            row.metrics = measured(row, tolerance)
+    differing = [compared[index] for index in sorted(unequal([row.pair for row in compared], done))]
+    differing += [row for row in rows if row.outcome == "dtype"]
+    total += sum(row.pair[0].nbytes for row in differing)
+    within = 0
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = pool.map(lambda row: measured(row.pair, tolerance), differing)
+        for row, (metrics, special) in zip(differing, found, strict=True):
+            done(row.pair[0].nbytes)
+            row.detail = special
+            if row.outcome == "dtype" or metrics.mismatched:
+                row.metrics = metrics
+                row.outcome = "dtype" if row.outcome == "dtype" else "value"
+            else:
+                within += 1
+    return within
 
 
-def measured(row: Row, tolerance: Tolerance) -> Metrics:
-    """How far the two tensors of a row are apart."""
-    left, right = row.pair
-    measure = Measure(left.dtype, right.dtype, tolerance)
-    for ours, theirs in blocks(left, right):
-        measure.add(ours, theirs)
-    return measure.result(left.shape)
+def _renamed(rows: list[Row], moves: list[moved.Move]) -> list[Row]:
+    """The rows, with two that hold the same under a name that only one side has made one."""
+    gone = set()
+    for ours, theirs in moves:
+        if ours.right is None and theirs.left is None:
+            ours.outcome, ours.by = "renamed", "content"
+            ours.right, ours.right_names, ours.other_name = theirs.right, theirs.right_names, theirs.name
+            ours.detail = "the same content under another name"
+            gone.add(id(theirs))
+    return [row for row in rows if id(row) not in gone]
 
 
-def _names(rows: list[Row]) -> None:
+def _rename_by_layout(rows: list[Row]) -> None:
     for row in rows:
         if row.by == "layout" and row.outcome == "equal":
             row.outcome = "renamed"
             row.detail = f"{' + '.join(row.left_names)} on the left, {' + '.join(row.right_names)} on the right"
 
 
-def _difference(row: Row, layouts: tuple[Layout, Layout]) -> TensorDifference:
-    pattern = layouts[1 if row.left is None else 0].pattern
-    sublayer = row.spot.index if row.spot.symbol else None
+def _difference(row: Row, layouts: Layouts) -> TensorDifference:
+    explained = row.spot.symbol is not None
     return TensorDifference(
-        kind=row.outcome,  # type: ignore[arg-type]
+        kind=_kind(row.outcome),
         name=row.name,
         other_name=row.other_name,
-        sublayer=sublayer,
+        sublayer=row.spot.index if explained else None,
         depth=row.spot.depth,
         symbol=row.spot.symbol,
-        place=place_of(row.name, row.spot, pattern),
+        place=place_of(row.name, row.spot, layouts[1 if row.left is None else 0].pattern),
         detail=row.detail,
         left=described(row.left),
         right=described(row.right),
@@ -162,8 +189,15 @@ def _difference(row: Row, layouts: tuple[Layout, Layout]) -> TensorDifference:
     )
 
 
-def _counts(rows: list[Row]) -> dict[str, int]:
+def _kind(outcome: str) -> Kind:
+    assert outcome in get_args(Kind), f"{outcome} is no kind of difference"
+    return outcome  # type: ignore[return-value]
+
+
+def _counts(rows: list[Row], differences: list[TensorDifference]) -> dict[str, int]:
+    """How many of each: "equal" and the kinds but "object" add up to "tensors"."""
     outcomes = Counter(row.outcome for row in rows)
+    outcomes["object"] = sum(each.kind == "object" for each in differences)
     return {
         **{outcome: outcomes[outcome] for outcome in ("equal", *get_args(Kind))},
         "tensors": len(rows),
@@ -171,7 +205,7 @@ def _counts(rows: list[Row]) -> dict[str, int]:
     }
 
 
-def _side(checkpoint: Checkpoint, layout: Layout) -> Side:
+def _side(checkpoint: Checkpoint, layout: Layout, other: Checkpoint) -> Side:
     return Side(
         where=checkpoint.where,
         format=checkpoint.format,
@@ -182,5 +216,22 @@ def _side(checkpoint: Checkpoint, layout: Layout) -> Side:
         tensors=len(checkpoint.tensors),
         elements=checkpoint.elements,
         nbytes=checkpoint.nbytes,
-        notes=(*checkpoint.notes, *layout.reasons),
+        notes=(*checkpoint.notes, *layout.reasons, *objects.notes(checkpoint, other)),
     )
+
+
+def _looker(rows: list[Row], tolerance: Tolerance) -> Callable[[str], Detail]:
+    def look(name: str) -> Detail:
+        """One pair of tensors closely; `WorkbenchError` for a name that no pair of one shape has."""
+        for row in rows:
+            if name in (row.name, row.other_name, *row.left_names, *row.right_names):
+                break
+        else:
+            raise WorkbenchError(f"no tensor that was compared is called {name!r}")
+        if row.left is None or row.right is None:
+            raise WorkbenchError(f"{name} is {row.detail}: there is nothing to hold it against")
+        if row.left.shape != row.right.shape:
+            raise WorkbenchError(f"{name} is {described(row.left)} on the left and {described(row.right)} on the right")
+        return looked_at(row.name, row.pair, tolerance)
+
+    return look

@@ -6,11 +6,14 @@ import fnmatch
 import re
 from collections.abc import Iterable, Mapping
 
+from workbench.checkpoint.alignment import align
 from workbench.checkpoint.layout import Layout, Named
 from workbench.checkpoint.rows import Row, spot_of
 from workbench.checkpoint.source import Checkpoint
-from workbench.checkpoint.tensors import StoredTensor
 from workbench.errors import WorkbenchError
+from workbench.pattern.model import Pattern
+
+_LAYER = re.compile(r"(?:^|\.)decoder\.layers\.([0-9]{1,9})\.")
 
 
 def explained(left: Layout, right: Layout) -> bool:
@@ -28,17 +31,22 @@ def rows_of(left: Checkpoint, right: Checkpoint, layouts: tuple[Layout, Layout],
     ours, theirs = (
         layout.canonical if canonical else _written(side) for layout, side in zip(layouts, (left, right), strict=True)
     )
-    pattern = layouts[0].pattern if canonical else None
-    other_pattern = layouts[1].pattern if canonical else None
+    patterns = tuple(layout.pattern if canonical else None for layout in layouts)
+    aligned = _aligned(theirs, *patterns) if canonical else {name: name for name in theirs}
+    found = {counterpart: name for name, counterpart in aligned.items() if counterpart is not None}
     rows = []
-    for name in [*ours, *(name for name in theirs if name not in ours)]:
-        mine, other = ours.get(name), theirs.get(name)
-        spot = spot_of(name, pattern if mine is not None else other_pattern)
-        left_names, right_names = _names(mine), _names(other)
-        row = Row(name, _tensor(mine), _tensor(other), left_names, right_names, spot)
-        if mine is not None and other is not None and left_names != right_names:
-            row.by, row.other_name = "layout", " + ".join(right_names)
+    for name, mine in ours.items():
+        other_name = found.get(name)
+        other = None if other_name is None else theirs.get(other_name)
+        row = Row(name, mine.tensor, None, mine.written, (), spot_of(name, patterns[0]))
+        if other is not None:
+            row.right, row.right_names = other.tensor, other.written
+            if row.left_names != row.right_names:
+                row.by, row.other_name = "layout", " + ".join(row.right_names)
         rows.append(row)
+    for name, other in theirs.items():
+        if aligned[name] not in ours:
+            rows.append(Row(name, None, other.tensor, (), other.written, spot_of(name, patterns[1])))
     return rows
 
 
@@ -47,16 +55,16 @@ def chosen(rows: list[Row], only: Iterable[str], ignore: Iterable[str]) -> tuple
 
     Raises `WorkbenchError` where a pattern of `only` matches nothing.
     """
-    only, ignored = tuple(only), _matcher(tuple(ignore))
+    only, ignored = tuple(only), matcher(tuple(ignore))
     for pattern in only:
-        single = _matcher((pattern,))
+        single = matcher((pattern,))
         if not any(_matches(single, row) for row in rows):
             raise WorkbenchError(
                 f"no tensor of either side is called {pattern!r}: say a whole name, or parts of it with '*', "
                 "such as 'decoder.layers.3.*'"
             )
     if only:
-        wanted = _matcher(only)
+        wanted = matcher(only)
         rows = [row for row in rows if _matches(wanted, row)]
     kept: list[Row] = []
     left_out: list[Row] = []
@@ -65,24 +73,45 @@ def chosen(rows: list[Row], only: Iterable[str], ignore: Iterable[str]) -> tuple
     return kept, left_out
 
 
+def matcher(patterns: tuple[str, ...]) -> re.Pattern[str] | None:
+    """One expression for several glob patterns; None for none."""
+    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns)) if patterns else None
+
+
 # ------------------------------------------------------------------------------------------------------
 
 
-def _tensor(named: Named | None) -> StoredTensor | None:
-    return None if named is None else named.tensor
-
-
-def _names(named: Named | None) -> tuple[str, ...]:
-    return () if named is None else named.written
+def _aligned(names: Iterable[str], left: Pattern | None, right: Pattern | None) -> dict[str, str | None]:
+    """The right's canonical names → those of the left's sub-layers that they are, where sub-layers were put in or taken out;
+    None for a name of a sub-layer that the left has not.
+    """
+    assert left is not None and right is not None, "canonical names have a pattern"  # noqa: PT018
+    alignment = align(*("".join(layer.symbol for layer in pattern.sublayers) for pattern in (left, right)))
+    if not alignment.moves:
+        return {name: name for name in names}
+    # What is replaced in its place keeps its number: its names differ where they must.
+    counterpart = {other: place for place, other in alignment.pairs}
+    for change in alignment.changes:
+        if not change.moves:
+            counterpart |= zip(
+                range(change.other_start, change.other_stop), range(change.start, change.stop), strict=True
+            )
+    found: dict[str, str | None] = {}
+    for name in names:
+        match = _LAYER.search(name)
+        if match is None:
+            found[name] = name
+            continue
+        place = counterpart.get(int(match[1]))
+        found[name] = None if place is None else f"{name[: match.start(1)]}{place}{name[match.end(1) :]}"
+    return found
 
 
 def _written(side: Checkpoint) -> Mapping[str, Named]:
     return {name: Named(tensor, (name,)) for name, tensor in side.tensors.items()}
 
 
-def _matcher(patterns: tuple[str, ...]) -> re.Pattern[str] | None:
-    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns)) if patterns else None
-
-
-def _matches(matcher: re.Pattern[str] | None, row: Row) -> bool:
-    return matcher is not None and any(matcher.match(name) for name in {row.name, *row.left_names, *row.right_names})
+def _matches(expression: re.Pattern[str] | None, row: Row) -> bool:
+    return expression is not None and any(
+        expression.match(name) for name in {row.name, *row.left_names, *row.right_names}
+    )

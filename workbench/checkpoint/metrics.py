@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from workbench.checkpoint.casts import Casts
 from workbench.checkpoint.differences import Metrics
 from workbench.checkpoint.dtypes import Array, decode, dtype_of
 
@@ -50,7 +51,8 @@ class Measure:
     mismatched: int = 0
     differing: int = 0  # entries whose bits differ, within the tolerance or not
     first: int | None = None
-    max_abs: float | None = None
+    casts: Casts | None = None  # is told the numbers too, where the types differ
+    max_abs: float | None = None  # None until two finite numbers that differ were seen
     max_rel: float | None = None
     max_ulp: int | None = None
     nan: list[int] = field(default_factory=lambda: [0, 0, 0])
@@ -59,8 +61,8 @@ class Measure:
     # Fractions neither overflow nor underflow, whatever a float64 tensor holds; there are three additions a block.
     _dots: list[Fraction] = field(default_factory=lambda: [Fraction(0)] * 3)
 
-    def add(self, left: Array, right: Array) -> None:
-        """The next block's raw bits, both flat and of one length."""
+    def add(self, left: Array, right: Array) -> Array:
+        """The next block's raw bits, both flat and of one length. Returns the places in it that are out of tolerance."""
         start, self.elements = self.elements, self.elements + left.size
         same_type = self.other in ("", self.dtype)
         a = numbers(left, self.dtype)
@@ -69,28 +71,31 @@ class Measure:
             b = numbers(right, self.dtype) if places.size else a
         else:
             b = numbers(right, self.other)
-            places = np.flatnonzero(~((a == b) | ((a != a) & (b != b))))
+            places = np.flatnonzero(~same_numbers(a, b))
+        if self.casts is not None:
+            self.casts.add(a, b)
         self._relate(a, b)
         if not places.size:
-            return
+            return places
         self.differing += places.size
         some = slice(None) if places.size == left.size else places
-        a, b = a[some], b[some]
         steps = ulp_distance(left[some], right[some], self.dtype) if same_type else None
-        beyond = self._distances(a, b, steps)
-        if beyond.any():
-            self.mismatched += int(np.count_nonzero(beyond))
-            if self.first is None:
-                at = int(places[np.argmax(beyond)])
-                self.first = start + at
-                one = slice(at, at + 1)
-                self._first_values = _plain(left[one], self.dtype), _plain(right[one], self.other or self.dtype)
+        beyond = places[self._distances(a[some], b[some], steps)]
+        self.mismatched += beyond.size
+        if beyond.size and self.first is None:
+            one = slice(beyond[0], beyond[0] + 1)
+            self.first = start + int(beyond[0])
+            self._first_values = _plain(left[one], self.dtype), _plain(right[one], self.other or self.dtype)
+        return beyond
 
     def result(self, shape: tuple[int, ...]) -> Metrics:
         """What was found, once every block was added."""
         assert self.elements == math.prod(shape), "not every block was added"
         index = None if self.first is None else tuple(int(at) for at in np.unravel_index(self.first, shape))
         left, right = self._first_values or (None, None)
+        if not self.differing and self.elements:
+            counts_steps = self.other in ("", self.dtype) and dtype_of(self.dtype).kind in ("float", "complex")
+            self.max_abs, self.max_rel, self.max_ulp = 0.0, 0.0, 0 if counts_steps else None
         return Metrics(
             mismatched=self.mismatched,
             elements=self.elements,
@@ -182,9 +187,14 @@ def numbers(bits: Array, dtype: str) -> Array:
 def unequal_bits(left: Array, right: Array) -> Array:
     """Where two arrays of raw bits differ."""
     if left.dtype.kind == "V":  # 16 opaque bytes
-        halves = [np.ascontiguousarray(side).view(np.uint64).reshape(-1, 2) for side in (left, right)]
-        return (halves[0] != halves[1]).any(-1)
+        halves = [np.ascontiguousarray(side).view(np.uint64).reshape(*side.shape, 2) for side in (left, right)]
+        return np.asarray((halves[0] != halves[1]).any(-1))
     return left != right
+
+
+def same_numbers(a: Array, b: Array) -> Array:
+    """Where two arrays of numbers agree; NaN agrees with NaN."""
+    return (a == b) | ((a != a) & (b != b))
 
 
 def difference(a: Array, b: Array) -> Array:
