@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from workbench.checkpoint.buffers import Buffer
 from workbench.checkpoint.dcp_metadata import Entry, Metadata, Place, Shape, read_metadata
 from workbench.checkpoint.dtypes import Array, dtype_of
 from workbench.checkpoint.source import Checkpoint, StoredObject
@@ -81,12 +82,18 @@ class ShardBuffer:
     def view(self, start: int, length: int) -> Array:
         """`length` bytes from `start` on; `WorkbenchError` unless the shard is what `.metadata` says it is."""
         assert 0 <= start <= start + length <= self.size, "the numbers lie outside of the shard"
-        if self._found is None:
-            self._found = self._look()
-        if (run := self._found.run) is not None:
+        if (run := self.run) is not None:
             data, first = run
             return data.view(first + start, length)
+        assert self._found is not None, "run has looked"
         return _flat(self._found, start, length)
+
+    @property
+    def run(self) -> tuple[Buffer, int] | None:
+        """(buffer, first byte) of the numbers in the data file; None where they lie there in another order."""
+        if self._found is None:
+            self._found = self._look()
+        return self._found.run
 
     def _look(self) -> StoredTensor:
         file, start, length = self._place

@@ -10,6 +10,7 @@ import errno
 import os
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +25,17 @@ BLOCK = 8 * 2**20
 _KERNEL = 2**18  # from here on asking the kernel is cheaper than a write
 # What says that the kernel does not copy between these two files: another device, or a file system that cannot.
 _NO_KERNEL_COPY = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF, errno.EPERM}
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files that were written, and how: bytes taken over as runs of a file, bytes put together from pieces, and bytes that
+    are shared with another file."""
+
+    files: tuple[Path, ...]
+    copied: int = 0
+    gathered: int = 0
+    linked: int = 0
 
 
 class Output:
@@ -129,6 +141,8 @@ class Output:
     def _run(self, data: Buffer, start: int, length: int) -> None:
         self.copied += length
         done = 0
+        if (run := getattr(data, "run", None)) is not None:  # a shard knows where in its file it begins
+            data, start = run[0], run[1] + start
         if isinstance(data, FileBuffer) and length >= _KERNEL:
             self._flush()
             done = self._by_kernel(data, start, length)

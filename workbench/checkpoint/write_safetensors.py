@@ -8,44 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.checkpoint.dtypes import dtype_of
-from workbench.checkpoint.output import Output, Progress
+from workbench.checkpoint.output import Output, Progress, Written
+from workbench.checkpoint.safetensors_file import CODE_OF, MOST_HEADER
 from workbench.checkpoint.tensors import StoredTensor
 from workbench.errors import WorkbenchError
 
-# torch's name → the format's.
-CODES: dict[str, str] = {
-    "float64": "F64",
-    "float32": "F32",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e4m3fnuz": "F8_E4M3FNUZ",
-    "float8_e5m2": "F8_E5M2",
-    "float8_e5m2fnuz": "F8_E5M2FNUZ",
-    "float8_e8m0fnu": "F8_E8M0",
-    "float4_e2m1fn_x2": "F4",
-    "complex64": "C64",
-    "bool": "BOOL",
-    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
-    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
-}
+# torch's name → the format's; the reference library has no complex128 yet.
+CODES: dict[str, str] = {name: code for name, code in CODE_OF.items() if name != "complex128"}
 SHARD_BYTES = 5 * 10**9
 INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
-_MOST_HEADER = 100_000_000  # bytes; the reference library reads no longer one
-
-
-@dataclass(frozen=True)
-class Written:
-    """The files that were written, and how: bytes taken over as runs of a file, and bytes put together from pieces."""
-
-    files: tuple[Path, ...]
-    copied: int
-    gathered: int
 
 
 def write_safetensors(
@@ -124,9 +99,9 @@ def _header(tensors: Mapping[str, StoredTensor], values: Mapping[str, str]) -> t
     except UnicodeEncodeError as error:
         raise WorkbenchError(f"a safetensors file cannot hold a name that is no text: {error}") from error
     header += b" " * (-len(header) % 8)
-    if len(header) > _MOST_HEADER:
+    if len(header) > MOST_HEADER:
         raise WorkbenchError(
-            f"the names of {len(tensors)} tensors take {len(header)} bytes, and no reader takes more than {_MOST_HEADER} in one "
+            f"the names of {len(tensors)} tensors take {len(header)} bytes, and no reader takes more than {MOST_HEADER} in one "
             "file: give a folder, which gets several"
         )
     return header, order

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.checkpoint.buffers import FileBuffer
-from workbench.checkpoint.output import Output, Progress
+from workbench.checkpoint.output import Output, Progress, Written
 from workbench.checkpoint.source import StoredObject
 from workbench.checkpoint.tensors import StoredTensor
 from workbench.checkpoint.torch_record import write_tensor, write_value
-from workbench.checkpoint.write_safetensors import Written
 
 METADATA, FORMAT, COMMON = ".metadata", "metadata.json", "common.pt"
 RECORD_BYTES = 2**30
@@ -197,9 +195,3 @@ def _metadata(tensors: Mapping[str, Entry], objects: Mapping[str, Record]) -> An
     return Metadata(
         state_dict_metadata=described, storage_data=stored, storage_meta=StorageMeta(), version=CURRENT_DCP_VERSION
     )
-
-
-def stored_file(path: Path) -> StoredObject:
-    """A whole file as an object, such as a `common.pt`."""
-    data = FileBuffer(path)
-    return StoredObject(data, 0, data.size)
