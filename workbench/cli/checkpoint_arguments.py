@@ -16,6 +16,9 @@ Command = Callable[[str, str, str], argparse.ArgumentParser]
 def add_checkpoint_commands(command: Command) -> None:
     """Add every command of this module; `command(name, help, examples)` makes the parser of one."""
     _diff(command("diff", "show every difference between two checkpoints, or that there is none", examples.DIFF))
+    _convert(
+        command("convert", "write a checkpoint with another layout's names, or in another format", examples.CONVERT)
+    )
 
 
 # ------------------------------------------------------------------------------------------- commands
@@ -43,3 +46,44 @@ def _diff(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--force", action="store_true", help="replace files that exist")
     output.add_argument("--no-progress", action="store_true", help="no progress bar")
     parser.set_defaults(run=lazy("workbench.cli.diff", "run_diff"))
+
+
+def _convert(parser: argparse.ArgumentParser) -> None:
+    parser.usage = f"{parser.prog} SOURCE TARGET --to LAYOUT [options]"
+    parser.add_argument(
+        "checkpoints",
+        metavar="SOURCE TARGET",
+        nargs="*",
+        type=plain,
+        help="a checkpoint, and a FILE.safetensors or folder",
+    )
+    what = parser.add_argument_group("what is written")
+    what.add_argument(
+        "--to",
+        choices=("canonical", "fused", "gpt", "grouped"),
+        required=True,
+        help="canonical; fused: the state dict of a built fused model; gpt: a GPTModel's; grouped: the newer group dialect's",
+    )
+    what.add_argument(
+        "--format",
+        choices=("safetensors", "torch_dist"),
+        help="default: the source's own, safetensors where that is another, or the target ends in .safetensors",
+    )
+    what.add_argument(
+        "--pattern", metavar="PATTERN", type=plain, help="the brackets of fused and grouped (default: every pair)"
+    )
+    what.add_argument("--names", choices=("te", "local"), help="Transformer Engine's names, or local modules'")
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--link",
+        action="store_true",
+        help="share torch_dist data files with the source; refused where they would change",
+    )
+    how.add_argument("--force", action="store_true", help="replace a target that exists, once the new one is whole")
+    how.add_argument("--dry-run", action="store_true", help="say what every tensor would be called; write nothing")
+    output = parser.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="print what was done as JSON")
+    output.add_argument("--quiet", action="store_true", help="print the answer's one line only")
+    output.add_argument("--details", action="store_true", help="print every name, too")
+    output.add_argument("--no-progress", action="store_true", help="no progress bar")
+    parser.set_defaults(run=lazy("workbench.cli.convert", "run_convert"))

@@ -51,3 +51,12 @@ DIFF = """\
   workbench diff fused/ unfused/ --rtol 1e-3 --html difference.html --output difference.json
   workbench diff model.pt checkpoints/ --names-only --json
 """
+
+CONVERT = """\
+  workbench convert fused.safetensors canonical.safetensors --to canonical
+  workbench convert canonical.safetensors fused.safetensors --to fused --pattern '[*-]M-' --names local
+  workbench convert checkpoints/iter_0001000 model.safetensors --to canonical
+  workbench convert model.safetensors checkpoints/iter_0000000 --to canonical --format torch_dist
+  workbench convert checkpoints/iter_0001000 grouped/ --to grouped --link
+  workbench convert gpt/iter_0001000 hybrid/iter_0001000 --to canonical --dry-run
+"""
