@@ -181,9 +181,25 @@ def test_mtp():
     ]
 
 
+def test_what_is_the_same_of_many_sublayers_is_said_once():
+    assert problems(names(*"M" * 12), names(), "M" * 12) == [
+        "sub-layers 0–11 are Mamba-2, and the checkpoint has nothing there"
+    ]
+    found = {name: shape for name, shape in names(*(QK, "-") * 3).items() if "q_layernorm" not in name}
+    assert problems(names(*(QK, "-") * 3), found, "*-*-*-") == [
+        "sub-layers 0, 2, 4, self-attention: the checkpoint lacks self_attention.q_layernorm.weight"
+    ]
+
+
 def test_sublayers_come_in_their_order_not_in_that_of_text():
-    lines = problems(names(*"M" * 12), names(), "M" * 12)
-    assert [line.split(" is ")[0] for line in lines] == [f"sub-layer {index}" for index in range(12)]
+    found = names(*"MM-" * 4)
+    for name in ("11.mlp.linear_fc1.weight", "3.mixer.A_log", "0.mixer.D"):
+        del found[f"decoder.layers.{name}"]
+    assert [line.split(",")[0] for line in problems(names(*"MM-" * 4), found, "MM-" * 4)] == [
+        "sub-layer 0",
+        "sub-layer 3",
+        "sub-layer 11",
+    ]
 
 
 def test_the_error_carries_the_names():

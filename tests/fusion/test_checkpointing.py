@@ -133,7 +133,7 @@ def test_another_pattern_is_refused_and_nothing_changes(saved):
 def test_another_size_is_refused_and_nothing_changes(saved):
     model = build_model(TWINS[0], ModelSizes(vocab_size=256), seed=9, backend="local")
     before = {name: value.clone() for name, value in canonical_state_dict(model).items()}
-    with pytest.raises(CheckpointMismatch, match=r"embedding: embedding\.word_embeddings\.weight is \[256, 64\]"):
+    with pytest.raises(CheckpointMismatch, match="the padded vocabulary is 256 in the model and 128 in"):
         load_checkpoint(saved / "fused", model)
     assert differing(before, canonical_state_dict(model)) == []
 

@@ -8,7 +8,7 @@ they contradict. `workbench.checkpoint.shape_rules` has the proofs of each layer
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from workbench.arch.sizes import ModelSizes, SizesError
@@ -30,7 +30,8 @@ class Inferred:
 
     `pattern` has no brackets and no `|`, for a canonical checkpoint shows neither; None where the names spell none.
     `known` is by name, `equations` hold for sizes that may not be known. `findings` are contradictions, and what no model has;
-    `disagreeing` are sizes that layers of one kind have differently, `odd_layers` the sub-layers that are in the minority.
+    `disagreeing` are sizes that layers of one kind have differently, `odd_layers` the sub-layers that are in the minority, and
+    `usual` what the others say.
     """
 
     pattern: Pattern | None
@@ -41,6 +42,7 @@ class Inferred:
     disagreeing: frozenset[str] = frozenset()
     odd_layers: frozenset[Key] = frozenset()
     mtp: bool = False
+    usual: Mapping[str, Any] = field(default_factory=dict)  # what most layers say where they disagree
 
     @property
     def values(self) -> dict[str, Any]:
@@ -105,8 +107,9 @@ class Inferred:
         They give the checkpoint's names and shapes, unless something in it does not belong together.
         """
         values: dict[str, Any] = dict.fromkeys(_OPTIONAL)
-        values |= {name: value for name, value in self.values.items() if name not in (PADDED, IS_GATED)}
-        rows = self.values.get(PADDED)
+        said = {**self.usual, **self.values}
+        values |= {name: value for name, value in said.items() if name not in (PADDED, IS_GATED)}
+        rows = said.get(PADDED)
         if "vocab_size" not in values or "vocab_multiple" not in values:
             values |= {"vocab_size": rows or 1, "vocab_multiple": 1}
         for equation in self.equations:
@@ -114,7 +117,7 @@ class Inferred:
                 values |= {equation.names[0]: 1, equation.names[1]: equation.value}
         if "*" in self.symbols:
             values |= self._heads()
-        gated = self.values.get(IS_GATED)
+        gated = said.get(IS_GATED)
         free = {
             "activation": "swiglu" if gated else "relu",
             "moe_topk": 1,
@@ -172,7 +175,7 @@ def infer_sorted(found: Sorted, *, distributed: bool = False) -> Inferred:
             if alike not in seen:
                 seen[alike] = read_layer(symbol, shapes)
             gathered.take(key, seen[alike])
-    known, equations, findings, disagreeing, odd = gathered.agreed()
+    known, equations, findings, disagreeing, odd, usual = gathered.agreed()
     if distributed:
         known.pop("mla_down_proj_fusion", None)
     if len(depths) > 1:
@@ -191,6 +194,7 @@ def infer_sorted(found: Sorted, *, distributed: bool = False) -> Inferred:
             frozenset(disagreeing),
             frozenset(odd),
             bool(depths),
+            usual,
         )
     )
 
@@ -225,13 +229,14 @@ class _Gathered:
         for sentence in reading.odd:
             self.odd.setdefault(sentence, []).append(key)
 
-    def agreed(self) -> tuple[dict[str, Size], list[Equation], list[str], set[str], set[Key]]:
-        """Known sizes, equations, findings, sizes that layers disagree about, and the layers in the minority."""
+    def agreed(self) -> tuple[dict[str, Size], list[Equation], list[str], set[str], set[Key], dict[str, Any]]:
+        """Known sizes, equations, findings, sizes that layers disagree about, the layers in the minority, what others say."""
         known: dict[str, Size] = {}
         equations: list[Equation] = []
         findings: list[str] = []
         disagreeing: set[str] = set()
         minority: set[Key] = set()
+        usual: dict[str, Any] = {}
         for name, values in self.said.items():
             if len(values) == 1:
                 value, places = next(iter(values.items()))
@@ -239,6 +244,7 @@ class _Gathered:
                 continue
             most = max(values, key=lambda value: len(values[value]))
             disagreeing.add(name)
+            usual[name] = most
             minority |= {key for value, places in values.items() if value != most for key, _ in places if key}
             said = (f"{say(value)} in {_places(key for key, _ in places)}" for value, places in values.items())
             findings.append(f"{name} is {' and '.join(said)}: a model has one")
@@ -250,9 +256,10 @@ class _Gathered:
                 said = (f"{equation.text} in {_places(keys)}" for equation, keys in each.items())
                 findings.append(f"{' and '.join(said)}: a model has one")
                 most = max(each, key=lambda equation: len(each[equation]))
+                equations.append(most)
                 minority |= {key for equation, keys in each.items() if equation != most for key in keys if key}
         findings += [f"{_places(keys)}: {sentence}" for sentence, keys in self.odd.items()]
-        return known, equations, findings, disagreeing, minority
+        return known, equations, findings, disagreeing, minority, usual
 
 
 def _solved(inferred: Inferred) -> Inferred:

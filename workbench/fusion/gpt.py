@@ -19,7 +19,7 @@ from megatron.core.dist_checkpointing.gpt_checkpoint_interop import (
 from megatron.core.dist_checkpointing.mapping import ShardedBase
 from torch import nn
 
-from workbench.checkpoint.mismatch import CheckpointMismatch
+from workbench.checkpoint.mismatch import CheckpointMismatch, compared
 from workbench.errors import WorkbenchError
 from workbench.fusion import runtime
 from workbench.fusion.checkpoint_files import reading
@@ -88,13 +88,14 @@ def _rename(state: dict[str, Any], start: str, other: str) -> None:
 def _check(wanted: Shapes, stored: Shapes, num_layers: int) -> None:
     """Raise `CheckpointMismatch` unless every weight has its place, on both sides."""
     if any(name.removeprefix(_LAYERS)[0].isdigit() for name in stored if name.startswith(_LAYERS)):
+        found = compared(wanted, stored)
         raise CheckpointMismatch(
             [
                 "it holds every layer under a number of its own: a hybrid model's checkpoint, which load_checkpoint reads, or a "
                 "GPT model's saved with non_homogeneous_layers, which megatron does not translate"
             ],
-            sorted(wanted.keys() - stored.keys()),
-            sorted(stored.keys() - wanted.keys()),
+            found.missing,
+            found.unexpected,
         )
     counts = {shape[0] for name, shape in stored.items() if name.startswith(_LAYERS)}
     if counts and counts != {num_layers}:
@@ -105,11 +106,11 @@ def _check(wanted: Shapes, stored: Shapes, num_layers: int) -> None:
             (),
             (),
         )
-    missing, unexpected = sorted(wanted.keys() - stored.keys()), sorted(stored.keys() - wanted.keys())
-    shapes = [(name, wanted[name], stored[name]) for name in sorted(wanted.keys() & stored.keys())]
-    differ = [entry for entry in shapes if entry[1] != entry[2]]
-    problems = [f"it lacks {name}" for name in missing]
-    problems += [f"it holds {name}, and the model has no place for it" for name in unexpected]
-    problems += [f"{name} is {list(theirs)} there, and {list(ours)} in the model" for name, ours, theirs in differ]
+    found = compared(wanted, stored)
+    problems = [f"it lacks {name}" for name in found.missing]
+    problems += [f"it holds {name}, and the model has no place for it" for name in found.unexpected]
+    problems += [
+        f"{name} is {list(theirs)} there, and {list(ours)} in the model" for name, ours, theirs in found.shapes
+    ]
     if problems:
-        raise CheckpointMismatch(problems, missing, unexpected, differ)
+        raise CheckpointMismatch(problems, found.missing, found.unexpected, found.shapes)
