@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -82,18 +82,19 @@ def _plan(layout: Layout, to: Target, form: Form, pattern: Pattern | str | None)
 class _SubLayer:
     """A canonical sub-layer: state → canonical name within it → tensor, and the shapes of all."""
 
-    def __init__(self, layer: Layer, entries: Iterable[InLayer], layout: Layout) -> None:
-        entries = list(entries)
+    def __init__(self, layer: Layer, entries: Sequence[InLayer], layout: Layout) -> None:
         self.layer = layer
         members = members_of(all_rests(entries))
-        assert len(members) == 1, "a canonical layer is one sub-layer"
+        if len(members) != 1:
+            raise WorkbenchError(f"{self.where} holds {len(members)} sub-layers, which is no canonical layout")
         self.symbol = members[0].symbol
         self.states: dict[str, dict[str, StoredTensor]] = {}
         self.shapes: dict[str, Shape] = {}
         for written, state, rest in entries:
             tensor = layout.canonical[written].tensor
             self.states.setdefault(state, {})[rest] = tensor
-            self.shapes.setdefault(rest, tensor.shape)
+            if tensor.shape:  # a weight's step has none
+                self.shapes.setdefault(rest, tensor.shape)
 
     @property
     def where(self) -> str:

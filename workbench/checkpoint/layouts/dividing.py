@@ -29,15 +29,18 @@ def divided(
 ) -> Iterator[tuple[str, StoredTensor]]:
     """(stored name, tensor) of each tensor of a sub-layer, by canonical name within it, in their order.
 
-    `shapes` are the sub-layer's, also where `tensors` are an optimizer's. Raises `WorkbenchError` that says `where`.
+    `shapes` are the sub-layer's, also where `tensors` are an optimizer's. A single number, such as a weight's step, is not
+    divided. Raises `WorkbenchError` that says `where`.
     """
     experts: dict[str, dict[int, StoredTensor]] = {}
     for name, tensor in tensors.items():
-        if match := _EXPERT.fullmatch(name):
+        if tensor.shape and (match := _EXPERT.fullmatch(name)):
             experts.setdefault(match[1], {})[int(match[2])] = tensor
     for name, tensor in tensors.items():
         stored, pieces = _STORED.get((symbol, name), ("", ()))
-        if match := _EXPERT.fullmatch(name):
+        if not tensor.shape:
+            yield name, tensor
+        elif match := _EXPERT.fullmatch(name):
             if held := experts.pop(match[1], None):
                 yield f"mlp.experts.experts.{match[1]}", _one_axis(held, f"{where}: mlp.experts.{match[1]}")
         elif pieces:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from operator import itemgetter
 
 from workbench.checkpoint.layout import Backend, Layout, Named
@@ -24,6 +25,7 @@ from workbench.checkpoint.source import Checkpoint
 from workbench.checkpoint.tensors import StoredTensor
 
 _MOST_REASONS = 40
+_STACK = ("layers.", "final_norm.", "final_layernorm.")
 
 FINAL_NORM, GPT_FINAL_NORM = "decoder.final_norm.", "decoder.final_layernorm."
 
@@ -32,12 +34,12 @@ def layout_of(checkpoint: Checkpoint) -> Layout:
     """The layout of a checkpoint, from names and shapes alone; never raises for what it holds."""
     names = taken_apart(checkpoint.tensors)
     if not names.layers and not names.outside:
-        return foreign(checkpoint)
+        return _of_stack(checkpoint) or foreign(checkpoint)
     found = _Found(checkpoint)
     layers, outside = one_numbering(names, found.reasons, found.left)
     along_axis = found.spread(layers)
     held = {layer: members_of(all_rests(entries)) for layer, entries in layers.items()}
-    shape = shape_of(held, _final_norms(outside), along_axis=along_axis)
+    shape = shape_of(held, _final_norms(outside), _mtp_depths(outside), along_axis=along_axis)
     found.gather(layers, held, shape)
     found.put_outside(outside)
     canonical = found.in_order(names.states)
@@ -52,6 +54,22 @@ def layout_of(checkpoint: Checkpoint) -> Layout:
         unknown,
         found.all_reasons(shape),
     )
+
+
+def _of_stack(checkpoint: Checkpoint) -> Layout | None:
+    """The layout of a stack saved without its model: `layers.0.mixer.A_log`; None where it holds no kind of layer."""
+    whole = {f"decoder.{name}" if name.startswith(_STACK) else name: name for name in checkpoint.tensors}
+    names = taken_apart(whole).layers.get(None, {})
+    if not any(member.symbol for entries in names.values() for member in members_of(all_rests(entries))):
+        return None
+    tensors = {name: checkpoint.tensors[written] for name, written in whole.items()}
+    found = layout_of(replace(checkpoint, tensors=tensors))
+    canonical = {
+        name: Named(named.tensor, tuple(whole[written] for written in named.written))
+        for name, named in found.canonical.items()
+    }
+    reason = "the names are those of a stack of layers without its model: decoder. is added in front"
+    return replace(found, canonical=canonical, reasons=(*found.reasons, reason))
 
 
 class _Found:
@@ -171,3 +189,8 @@ class _Found:
 def _final_norms(outside: Iterable[Outside]) -> frozenset[str]:
     norms = {"final_norm": FINAL_NORM, "final_layernorm": GPT_FINAL_NORM}
     return frozenset(norm for norm, start in norms.items() if any(entry.name.startswith(start) for entry in outside))
+
+
+def _mtp_depths(outside: Iterable[Outside]) -> frozenset[int]:
+    places = (place_outside(entry.name) for entry in outside)
+    return frozenset(place[0] for place in places if place is not None and place[0] != MAIN)

@@ -114,10 +114,17 @@ def _join(
 
 def _part(found: Gathered, whole: dict[Key, Named], where: str) -> None:
     """Take joint down-projections apart: the queries' rows are as many as the up-projection has columns."""
-    for key in [key for key in whole if key[2] == JOINT_DOWN]:
+    joints = [key for key in whole if key[2] == JOINT_DOWN]
+    ups = ((at, named.tensor.shape) for (_, at, rest), named in whole.items() if rest == Q_UP) if joints else ()
+    columns = {at: shape[1] for at, shape in ups if len(shape) == 2}
+    for key in joints:
         joint = whole[key]
-        up = next((named.tensor for (_, at, rest), named in whole.items() if at == key[1] and rest == Q_UP), None)
-        rows = up.shape[1] if up is not None and len(up.shape) == 2 else 0
+        if not joint.tensor.shape:  # a weight's step is that of both parts
+            del whole[key]
+            for rest in DOWN:
+                _put(found, whole, (key[0], key[1], rest), joint)
+            continue
+        rows = columns.get(key[1], 0)
         if len(joint.tensor.shape) != 2 or not 0 < rows < joint.tensor.shape[0]:
             found.reasons.append(f"{where}: {key[0]}{JOINT_DOWN} cannot be parted without {Q_UP}")
             continue

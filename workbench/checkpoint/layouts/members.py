@@ -89,7 +89,7 @@ def slot_of(rest: str) -> Slot | None:
     return _SLOTS.get(rest.partition(".")[0])
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=128)
 def members_of(rests: frozenset[str]) -> tuple[Member, ...]:
     """The sub-layers that these names of one layer make up, in the order that they run in.
 

@@ -26,10 +26,10 @@ class Shape:
     reasons: list[str] = field(default_factory=list)
 
 
-def shape_of(held: Held, final_norms: frozenset[str], *, along_axis: bool) -> Shape:
+def shape_of(held: Held, final_norms: frozenset[str], mtp_depths: frozenset[int], *, along_axis: bool) -> Shape:
     """What layers that hold these members make up; `final_norms` are those there are of "final_norm", "final_layernorm".
 
-    `along_axis` says that they were stored as one axis of each tensor.
+    `mtp_depths` are those that have a projection or norms. `along_axis` says that they were stored as one axis of each tensor.
     """
     name, reason = _name(held, final_norms, along_axis)
     found = Shape(name, reasons=[reason])
@@ -38,7 +38,13 @@ def shape_of(held: Held, final_norms: frozenset[str], *, along_axis: bool) -> Sh
         depths.setdefault(layer.depth, []).append(layer)
     for depth, layers in depths.items():
         _number(found, held, layers, depth)
-    _pattern(found, held, depths, final_norms)
+    if lacking := sorted(mtp_depths - depths.keys()):
+        found.reasons.append(f"MTP depth {lacking[0] + 1} has a projection or norms, and no layers")
+    whole = not lacking
+    if MAIN not in depths and not final_norms:
+        found.reasons.append("there are no layers of the main model, and no final norm: it is a part of a model")
+        whole = False
+    _pattern(found, held, depths, whole=whole)
     return found
 
 
@@ -71,7 +77,10 @@ def _name(held: Held, final_norms: frozenset[str], along_axis: bool) -> tuple[La
                 "every layer holds attention and a channel mixer, and the final norm is a GPT model's: final_layernorm (a model "
                 "of the group dialect in which everything is grouped has the same names)"
             )
-        return "grouped", "some layers are single, others hold two, and the final norm is called final_layernorm"
+        return "grouped", (
+            "some layers are single, others hold two, and the final norm is called final_layernorm (a GPT model has no single "
+            "layers, unless halves of some are missing)"
+        )
     return ("gpt" if pairs else "fused"), (
         "a layer holds a mixer and a channel mixer; there is no final norm to tell a GPT model from a fused one by, "
         + ("and every layer is such a pair" if pairs else "and not every layer is such a pair")
@@ -116,22 +125,19 @@ def _ranges(gaps: list[tuple[int, int]]) -> str:
     return f"layer {shown} is" if single else f"layers {shown}{rest} are"
 
 
-def _pattern(found: Shape, held: Held, depths: Mapping[int, list[Layer]], final_norms: frozenset[str]) -> None:
+def _pattern(found: Shape, held: Held, depths: Mapping[int, list[Layer]], *, whole: bool) -> None:
     texts: dict[int, str] = {}
-    whole = True
     for depth, layers in depths.items():
         where = "" if depth == MAIN else f"MTP depth {depth + 1}, "
-        texts[depth] = ""
+        items = []
         for layer in layers:
             members = held[layer]
             if not members or not all(member.symbol for member in members):
                 found.reasons.append(f"{where}layer {layer.number} holds no known kind of sub-layer")
                 whole = False
-            texts[depth] += _text(found, members, f"{where}layer {layer.number}")
+            items.append(_text(found, members, f"{where}layer {layer.number}"))
+        texts[depth] = "".join(items)
         whole = whole and not _gaps([layer.number for layer in layers])
-    if MAIN not in texts and not (depths or final_norms):
-        found.reasons.append("there are no layers, and no final norm: a part of a model")
-        whole = False
     mtp = [texts[depth] for depth in sorted(texts) if depth != MAIN]
     if len(set(mtp)) > 1:
         found.reasons.append(f"the MTP depths differ, which no pattern can say: {', '.join(mtp[:4])}")

@@ -31,6 +31,12 @@ _NAME = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
+# Torch's own way round (`get_optimizer_state_dict`, FSDP checkpoints): the weight's name, and then its state's.
+_STATE_BEHIND = re.compile(
+    rf"{_WRAPPERS}(?:optimizer|optim)\.state\.({_WRAPPERS}(?:embedding|decoder|mtp|output_layer)\..+)\."
+    r"(exp_avg|exp_avg_sq|max_exp_avg_sq|momentum_buffer|step|master_param|fp32_param|param)",
+    re.DOTALL,
+)
 _CHUNK = re.compile(r"model([0-9]{1,9})\.")
 
 
@@ -78,6 +84,8 @@ def taken_apart(names: Iterable[str]) -> Names:
     match = _NAME.fullmatch
     for name in names:
         parts = match(name)
+        if parts is None and (behind := _STATE_BEHIND.fullmatch(name)):
+            parts = match(f"optimizer.state.{behind[2]}.{behind[1]}")
         if parts is None:
             found.other.append(name)
             continue
