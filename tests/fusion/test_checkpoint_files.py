@@ -13,6 +13,7 @@ import torch
 from megatron.core import dist_checkpointing
 
 from tests.fusion.checkpoints import Training, differing, listing
+from workbench.checkpoint import placing
 from workbench.checkpoint.pickles import UnsafeCheckpoint
 from workbench.errors import WorkbenchError
 from workbench.fusion import checkpoint_files
@@ -110,7 +111,8 @@ def test_a_crash_while_saving_leaves_what_was_there(training, saved, monkeypatch
     assert listing(saved) == before
 
 
-def test_a_crash_while_replacing_puts_the_old_one_back(training, saved, monkeypatch):
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_crash_while_replacing_puts_the_old_one_back(training, saved, monkeypatch, exchanges):
     rename = Path.rename
 
     def failing(self, target):
@@ -118,7 +120,13 @@ def test_a_crash_while_replacing_puts_the_old_one_back(training, saved, monkeypa
             raise PermissionError(13, "Permission denied")
         return rename(self, target)
 
+    def no_exchange(one, other):
+        if exchanges:
+            raise PermissionError(13, "Permission denied")
+        return False
+
     before = listing(saved)
+    monkeypatch.setattr(placing, "_exchange", no_exchange)
     monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(WorkbenchError, match="cannot be written: PermissionError"):
         save_checkpoint(saved, training.model, force=True)

@@ -37,6 +37,7 @@ def beside(target: Path, force: bool = False) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         put_back(target)
+        check_target(target, force)
         _remove_leftovers(target)
         room = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
     except OSError as error:

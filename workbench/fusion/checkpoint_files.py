@@ -1,11 +1,10 @@
-"""Where a checkpoint lies on disk: read with nothing of a stranger's unpickled, written beside its place, renamed into it."""
+"""Where a checkpoint lies on disk: read with nothing of a stranger's unpickled, written to a place that may be written to."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,22 +73,6 @@ def check_plain(where: str, value: Any) -> None:
             check_plain(f"{where}[{position}]", held)
     elif type(value) not in _PLAIN:
         raise WorkbenchError(f"{where} is a {type(value).__name__}: only plain values are stored beside a model")
-
-
-def move_into_place(partial: Path, path: Path) -> None:
-    """Rename `partial` to `path`; what was there stays whole, at its place or beside it, until that is done."""
-    if not path.exists():
-        partial.rename(path)
-        return
-    aside = path.with_name(f".{path.name}.replaced")
-    shutil.rmtree(aside, ignore_errors=True)
-    path.rename(aside)
-    try:
-        partial.rename(path)
-    except OSError:
-        aside.rename(path)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def first_line(error: BaseException) -> str:

@@ -26,10 +26,11 @@ from megatron.core.optimizer.optimizer import MegatronOptimizer
 from torch import nn
 
 from workbench.checkpoint.mismatch import check_names
+from workbench.checkpoint.placing import move_into_place
 from workbench.checkpoint.torch_dist import check_folder, open_torch_dist
 from workbench.errors import WorkbenchError
 from workbench.fusion import optimizer_states, runtime
-from workbench.fusion.checkpoint_files import ERRORS, check_plain, check_target, first_line, move_into_place, reading
+from workbench.fusion.checkpoint_files import ERRORS, check_plain, check_target, first_line, reading
 from workbench.fusion.cpu_platform import cuda_literals_on_cpu
 from workbench.fusion.model import pattern_of
 from workbench.fusion.names import unwrapped
