@@ -62,8 +62,7 @@ def wrapped(text: str, width: int) -> list[str]:
             continue
         if lines[-1]:
             lines.append("")
-        while columns(word) > width:
-            cut = _cut(word, width)
+        while (cut := _cut(word, width)) < len(word):
             lines[-1] = word[:cut]
             lines.append("")
             word = word[cut:]
@@ -113,12 +112,12 @@ def _pad(text: str, width: int, align: Align) -> str:
 
 
 def _cut(word: str, width: int) -> int:
-    """How many characters of the word go on a line: at least one, and up to a "." or "/" where one is near its end."""
-    used, cut = 0, len(word)
+    """How many characters of the word go on a line: all, or at least one, and up to a "." or "/" where one is near its end."""
+    used = 0
     for place, character in enumerate(word):
         used += columns(character)
         if used > width:
             cut = max(place, 1)
-            break
-    natural = max(word.rfind(mark, 0, cut) for mark in "./_") + 1
-    return natural if natural > cut // 2 else cut
+            natural = max(word.rfind(mark, 0, cut) for mark in "./_") + 1
+            return natural if natural > cut // 2 else cut
+    return len(word)

@@ -216,9 +216,8 @@ class Editor(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """The widget, and for whoever knows none, the picture as HTML and the pattern as text."""
-        shown = super()._repr_mimebundle_(**options)
-        data, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
-        return {**static.bundle(self.value), **_only_widget(data)}, metadata
+        data, metadata = static.bundle_of(super()._repr_mimebundle_(**options))
+        return {**static.bundle(self.value), **static.only_widget(data)}, metadata
 
     def _ipython_display_(self, **options: Any) -> None:
         """Two outputs: the picture, which a saved notebook still shows, and the widget, whose state is never saved."""
@@ -226,11 +225,10 @@ class Editor(anywidget.AnyWidget):
 
         show: Callable[..., Any] = display
         picture = show(static.bundle(self.value), raw=True, display_id=True)
-        shown = super()._repr_mimebundle_(**options)
-        data, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
+        data, metadata = static.bundle_of(super()._repr_mimebundle_(**options))
         if picture is not None:
             self._pictures.append(picture)
-        show({"text/plain": "", **_only_widget(data)}, raw=True, metadata=metadata)
+        show({"text/plain": "", **static.only_widget(data)}, raw=True, metadata=metadata)
 
     def _keep_pictures(self) -> None:
         if not self._pictures:
@@ -249,8 +247,3 @@ class Editor(anywidget.AnyWidget):
 
 def _pattern(sketch: Sketch) -> Pattern | None:
     return Pattern(sketch) if sketch.sound else None
-
-
-def _only_widget(data: dict[str, Any]) -> dict[str, Any]:
-    """The widget's own entry of a bundle: its text/plain is a long repr that says nothing."""
-    return {form: value for form, value in data.items() if form.startswith("application/")}

@@ -15,6 +15,7 @@ from workbench.views.numbers import count, counted, duration, size
 from workbench.views.verdict import environment
 
 _MOST_IGNORED = 8
+_LONGEST = 600  # characters of a path or a pattern
 _FOLDED_FROM = 24  # sub-layers from which a strip shows what repeats once
 
 
@@ -54,14 +55,16 @@ def overview(diff: Diff) -> tuple[scene.Part, ...]:
     """The answer, the cause in sentences, what has another name only, and both sides."""
     parts: list[scene.Part] = [banner(diff)]
     if diff.sentences:
-        parts.append(scene.Notes(tuple(map(scene.Note, diff.sentences))))
+        parts.append(scene.Notes(tuple(scene.Note(diff_words.clipped(said, _LONGEST)) for said in diff.sentences)))
     parts += diff_tables.renamed(diff)
     return (*parts, scene.Section("The two sides", sides(diff)))
 
 
 def sides(diff: Diff) -> tuple[scene.Part, ...]:
     """Left and right beside each other; the strip of a pattern that both have stands once."""
-    rows = tuple((what, said(diff.left), said(diff.right)) for what, said in _SIDE)
+    rows = tuple(
+        (what, *(diff_words.clipped(said(side), _LONGEST) for side in (diff.left, diff.right))) for what, said in _SIDE
+    )
     columns = (scene.Column("what"), scene.Column("left"), scene.Column("right"))
     parts: list[scene.Part] = [scene.Table(columns, rows, "What was compared.")]
     both = (("Left", diff.left), ("Right", diff.right))
@@ -69,7 +72,9 @@ def sides(diff: Diff) -> tuple[scene.Part, ...]:
         parts += _strip(diff.left.pattern)
     else:
         parts.append(scene.SideBySide(tuple(scene.Section(name, _strip(side.pattern)) for name, side in both)))
-    notes = tuple(scene.Note(f"{name}: {note}") for name, side in both for note in side.notes)
+    notes = tuple(
+        scene.Note(f"{name}: {diff_words.clipped(note, _LONGEST)}") for name, side in both for note in side.notes
+    )
     return (*parts, scene.Notes(notes)) if notes else tuple(parts)
 
 
@@ -79,7 +84,7 @@ def ending(diff: Diff) -> tuple[scene.Part, ...]:
     if not diff.compared:
         rows.append(("values", "not read: names, shapes and dtypes only"))
     if diff.ignored:
-        shown = ", ".join(diff.ignored[:_MOST_IGNORED])
+        shown = ", ".join(map(diff_words.clipped, diff.ignored[:_MOST_IGNORED]))
         more = len(diff.ignored) - _MOST_IGNORED
         rows.append(("left out", f"{shown}, and {counted(more, 'more name')}" if more > 0 else shown))
     rows.append(("time", duration(diff.seconds)))

@@ -20,7 +20,12 @@ _BY = {
 
 def sentences(found: TensorDifference) -> tuple[str, ...]:
     """What the columns of a table have no room for: the engine's sentence, both names, shapes, the first mismatch."""
-    told = [f"{found.detail.rstrip('.')}." if found.detail else "", _names(found), _first(found), _special(found)]
+    told = [
+        f"{words.clipped(found.detail, 400).rstrip('.')}." if found.detail else "",
+        _names(found),
+        _first(found),
+        _special(found),
+    ]
     return tuple(said[0].upper() + said[1:] for said in told if said)
 
 
@@ -75,7 +80,7 @@ def heat_map(detail: Detail) -> scene.HeatMap:
     )
     each = counted(detail.rows * detail.columns, "entry", "entries")
     scale = f"of a cell's {each}: {count(detail.rows)} × {count(detail.columns)} of the last two axes"
-    return scene.HeatMap(f"Where {detail.name} differs", said, detail.heat, scale)
+    return scene.HeatMap(f"Where {words.clipped(detail.name)} differs", said, detail.heat, scale)
 
 
 def sample(detail: Detail) -> scene.Table:
@@ -91,7 +96,7 @@ def sample(detail: Detail) -> scene.Table:
 def _names(found: TensorDifference) -> str:
     if found.other_name is None or found.other_name == found.name:
         return _BY[found.by]
-    return f"{found.name} is {found.other_name} on the right. {_BY[found.by]}".strip()
+    return f"{words.clipped(found.name)} is {words.clipped(found.other_name)} on the right. {_BY[found.by]}".strip()
 
 
 def _first(found: TensorDifference) -> str:

@@ -69,8 +69,8 @@ def cells(found: TensorDifference) -> tuple[scene.Cell, ...]:
     metrics = found.metrics
     return (
         words.status(found.kind, found.content),
-        found.name,
-        found.place,
+        words.clipped(found.name),
+        words.clipped(found.place),
         words.sizes(found),
         words.mismatched(metrics),
         words.max_abs(metrics),

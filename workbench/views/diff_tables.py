@@ -72,14 +72,14 @@ def renamed(diff: Diff) -> tuple[scene.Part, ...]:
     found = [entry for entry in diff.differences if not entry.content]
     if not found:
         return ()
-    first = found[0]
-    rows = tuple((entry.name, entry.other_name or "") for entry in found[:MOST_NAMES])
+    names = [words.clipped(name or "") for name in (found[0].name, found[0].other_name)]
+    rows = tuple((words.clipped(entry.name), words.clipped(entry.other_name or "")) for entry in found[:MOST_NAMES])
     caption = f"Names of one tensor on both sides{_left_out(found, MOST_NAMES, 'name')}."
     columns = (scene.Column("left", code=True), scene.Column("right", code=True))
     said = f"{counted(len(found), 'tensor is', 'tensors are')} equal under another name"
     return (
-        scene.Paragraph(f"{said}, such as {first.name}, which is {first.other_name} on the right."),
-        scene.Details(f"The {counted(len(found), 'name')}", (scene.Table(columns, rows, caption),)),
+        scene.Paragraph(f"{said}, such as {names[0]}, which is {names[1]} on the right."),
+        scene.Details("The names on both sides", (scene.Table(columns, rows, caption),)),
     )
 
 
@@ -91,7 +91,7 @@ def kind_name(symbol: str | None) -> str:
     """
     if symbol is None:
         return words.NONE
-    return SYMBOLS[symbol].name if symbol in SYMBOLS else symbol
+    return SYMBOLS[symbol].name if symbol in SYMBOLS else words.clipped(symbol)
 
 
 # ------------------------------------------------------------------------------------------------------
@@ -107,8 +107,8 @@ def _is_equal(diff: Diff, group: Group) -> bool:
 def _group_cells(diff: Diff, group: Group) -> tuple[scene.Cell, ...]:
     return (
         words.status(group.outcome, not _is_equal(diff, group)),
-        f"{group.place}, {kind_name(group.symbol)}" if group.symbol else group.place,
-        group.name,
+        f"{words.clipped(group.place)}, {kind_name(group.symbol)}" if group.symbol else words.clipped(group.place),
+        words.clipped(group.name),
         count(group.tensors),
         amount(group.elements),
     )
@@ -118,7 +118,11 @@ def _worst(diff: Diff, group: Group) -> str:
     if group.worst is None:
         return words.NONE
     worst = diff.differences[group.worst]
-    where = f"{worst.place}: " if len(group.members) > 1 and worst.place and worst.place != group.place else ""
+    where = (
+        f"{words.clipped(worst.place)}: "
+        if len(group.members) > 1 and worst.place and worst.place != group.place
+        else ""
+    )
     return where + words.phrase(worst)
 
 
@@ -133,7 +137,7 @@ def _distances(found: Sequence[TensorDifference]) -> scene.Table:
     )
     rows = (
         (
-            entry.name,
+            words.clipped(entry.name),
             words.mismatched(entry.metrics),
             words.max_abs(entry.metrics),
             words.max_rel(entry.metrics),
@@ -156,7 +160,7 @@ def _places(found: Sequence[TensorDifference]) -> scene.Table:
     )
     rows = (
         (
-            entry.name,
+            words.clipped(entry.name),
             words.sizes(entry),
             words.index(entry.metrics),
             *words.values(entry.metrics),
@@ -179,9 +183,9 @@ def _others(found: Sequence[TensorDifference]) -> scene.Table:
     rows = (
         (
             words.status(entry.kind),
-            entry.name,
-            entry.other_name or "",
-            entry.place,
+            words.clipped(entry.name),
+            words.clipped(entry.other_name or ""),
+            words.clipped(entry.place),
             words.sizes(entry),
             words.phrase(entry),
         )

@@ -26,6 +26,15 @@ MEANINGS: Mapping[Kind, str] = {
 _KINDS: tuple[Kind, ...] = tuple(MEANINGS)
 
 
+def clipped(text: str, most: int = 160) -> str:
+    """A text of a file that may be of any length, its middle left out where it is long; JSON has all of it.
+
+    >>> clipped("decoder.layers.0"), clipped("a" * 50 + "b" * 50, 12)
+    ('decoder.layers.0', 'aaaaaaaa…bbb')
+    """
+    return text if len(text) <= most else f"{text[: most * 2 // 3]}…{text[1 - most + most * 2 // 3 :]}"
+
+
 def status(kind: str, content: bool = True) -> Status:
     """An outcome with its mark: equal, and equal under another name, are no failure."""
     return Status("fail" if content else "pass", kind)
@@ -107,7 +116,7 @@ def phrase(found: TensorDifference) -> str:
     """One difference in one line, without its name: what a reader sees first."""
     metrics = found.metrics
     if metrics is None or not metrics.mismatched:
-        told = found.detail or MEANINGS[found.kind]
+        told = clipped(found.detail) or MEANINGS[found.kind]
         return f"{told}: {sizes(found)}" if sizes(found) else told
     said = [f"{mismatched(metrics)} differ"]
     if metrics.max_abs == 0:
