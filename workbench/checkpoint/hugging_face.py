@@ -10,6 +10,7 @@ from workbench.checkpoint.safetensors_file import read_file, read_indexed
 from workbench.checkpoint.source import Checkpoint
 from workbench.checkpoint.tensors import StoredTensor
 from workbench.checkpoint.torch_file import open_torch
+from workbench.checkpoint.uncollected import uncollected
 from workbench.errors import WorkbenchError
 
 CONFIG = "config.json"
@@ -29,7 +30,8 @@ def open_hugging_face(folder: str | Path) -> Checkpoint:
         raise WorkbenchError(f"{folder} has a {CONFIG} and no weights: none of {', '.join(WEIGHTS)} is there")
     read = read_file if ".safetensors" in name else _read_torch
     file = folder / name
-    tensors, said = read_indexed(file, read) if name.endswith(".json") else read(file)
+    with uncollected():
+        tensors, said = read_indexed(file, read) if name.endswith(".json") else read(file)
     return Checkpoint(str(folder), "hugging_face", tensors, values={**said, "config": config})
 
 

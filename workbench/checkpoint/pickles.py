@@ -7,15 +7,14 @@ unpickler itself would fall for. So the worst that a file can do is to be refuse
 
 from __future__ import annotations
 
-import gc
 import io
 import pickle
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from workbench.checkpoint.opcodes import harmless
+from workbench.checkpoint.uncollected import uncollected
 from workbench.errors import WorkbenchError
 
 type Origin = tuple[str, str]  # module and name of a global
@@ -183,7 +182,7 @@ def load_from(
         )
     try:
         rewritten, end = harmless(data, start)
-        with _no_collection():
+        with uncollected():
             return _Unpickler(io.BytesIO(rewritten), where, frozenset(allowed), meanings, persistent).load(), end
     except UnsafeCheckpoint:
         raise
@@ -259,15 +258,3 @@ def _read(stream: BinaryIO, where: Where) -> bytes:
         return stream.read(MOST_BYTES + 1)
     except OSError as error:
         raise WorkbenchError(f"{where} cannot be read: {error.strerror or error}") from error
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Millions of new objects and no garbage: looking for it again and again takes twice the time of reading."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

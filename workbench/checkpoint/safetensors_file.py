@@ -15,6 +15,7 @@ from typing import Any
 from workbench.checkpoint.buffers import FileBuffer
 from workbench.checkpoint.source import Checkpoint
 from workbench.checkpoint.tensors import StoredTensor, bytes_of, contiguous
+from workbench.checkpoint.uncollected import uncollected
 from workbench.errors import WorkbenchError
 
 MOST_HEADER = 100_000_000  # bytes; the format's limit
@@ -42,9 +43,11 @@ def open_safetensors(path: str | Path) -> Checkpoint:
     if path.is_dir():
         path = _inside(path)
     if path.name.endswith(".json"):
-        tensors, values = read_indexed(path, read_file)
+        with uncollected():
+            tensors, values = read_indexed(path, read_file)
         return Checkpoint(str(path), "safetensors", tensors, values=values)
-    tensors, values = read_file(path)
+    with uncollected():
+        tensors, values = read_file(path)
     return Checkpoint(str(path), "safetensors", tensors, values=values)
 
 

@@ -17,6 +17,7 @@ from workbench.checkpoint.pickles import PLAIN, Inert, load_from, shown
 from workbench.checkpoint.source import Checkpoint
 from workbench.checkpoint.structure import flattened, settled
 from workbench.checkpoint.torch_globals import ALLOWED, MEANINGS, Storage, storage, storage_dtype, whole_numbers
+from workbench.checkpoint.uncollected import uncollected
 from workbench.checkpoint.zip_entries import MAGIC, Entry, entries_of
 from workbench.errors import WorkbenchError
 
@@ -34,11 +35,12 @@ def open_torch(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     data = FileBuffer(path)
-    found = read_torch(data, 0, data.size, str(path))
-    try:
-        parts = flattened(found)
-    except WorkbenchError as error:
-        raise WorkbenchError(f"{path} cannot be read: {error}") from error
+    with uncollected():
+        found = read_torch(data, 0, data.size, str(path))
+        try:
+            parts = flattened(found)
+        except WorkbenchError as error:
+            raise WorkbenchError(f"{path} cannot be read: {error}") from error
     return Checkpoint(str(path), "torch", parts.tensors, parts.objects, parts.values)
 
 

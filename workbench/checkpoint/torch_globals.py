@@ -7,6 +7,7 @@ checked when it is made: the bytes must lie in the storage that it names.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from workbench.checkpoint.buffers import Buffer
@@ -18,6 +19,7 @@ from workbench.errors import WorkbenchError
 
 # A tensor may repeat its bytes (`expand`, sliding windows); beyond this it is no longer a checkpoint's.
 _MOST_REPEATED = 2**30
+_WHOLE = {int}
 
 _STORAGES = {
     "Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16", "Bool": "bool",
@@ -204,11 +206,15 @@ def storage(data: Buffer, start: int, length: int, dtype: str) -> Storage:
 
 def storage_dtype(kind: Any) -> str:
     """The element type of the storage that a persistent id names by its class ("torch.FloatStorage")."""
-    name = name_of(kind) or ""
-    found = _STORAGES.get(name.rpartition(".")[2].removeprefix("_").removesuffix("Storage"))
+    found = _storage_dtype(name_of(kind) or "")
     if found is None:
         raise WorkbenchError(f"it has a storage of type {shown(kind)}, which is none of torch's")
     return found
+
+
+@lru_cache
+def _storage_dtype(name: str) -> str | None:
+    return _STORAGES.get(name.rpartition(".")[2].removeprefix("_").removesuffix("Storage"))
 
 
 def dtype_name(value: Any) -> str:
@@ -221,7 +227,11 @@ def dtype_name(value: Any) -> str:
 
 def whole_numbers(what: str, values: Any) -> tuple[int, ...]:
     """A tuple of them, none negative."""
-    if not isinstance(values, list | tuple) or not all(type(value) is int and 0 <= value < 2**63 for value in values):
+    if (
+        not isinstance(values, list | tuple)
+        or not set(map(type, values)) <= _WHOLE
+        or (values and (min(values) < 0 or max(values) >= 2**63))
+    ):
         raise WorkbenchError(f"a tensor in it has a {what} that is not made of whole numbers of 0 and more")
     return tuple(values)
 

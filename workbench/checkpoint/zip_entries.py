@@ -43,7 +43,8 @@ def entries_of(data: Buffer, start: int, length: int, where: str) -> dict[str, E
 
 class _Archive:
     def __init__(self, data: Buffer, start: int, length: int, where: str) -> None:
-        self.data, self.start, self.length, self.where = data, start, length, where
+        self.start, self.length, self.where = start, length, where
+        self.view = memoryview(data.view(start, length))
 
     def entries(self) -> dict[str, Entry]:
         count, size, offset = self.directory()
@@ -98,9 +99,10 @@ class _Archive:
             raise self.damage(f"{name!r} in it is compressed, which torch.save never does: it may grow without bound")
         if flags & 1:
             raise self.damage(f"{name!r} in it is encrypted")
-        header = _LOCAL.unpack(self.bytes(offset, _LOCAL.size))
-        begin = offset + _LOCAL.size + header[9] + header[10]
-        if header[0] != MAGIC or self.bytes(offset + _LOCAL.size, header[9]) != raw:
+        header = self.bytes(offset, _LOCAL.size + len(raw))
+        magic, *_, name_size, extra_size = _LOCAL.unpack_from(header)
+        begin = offset + _LOCAL.size + name_size + extra_size
+        if magic != MAGIC or name_size != len(raw) or not header.endswith(raw):
             raise self.damage(f"{name!r} is not where its directory says")
         if begin + size > directory_offset:
             raise self.damage(
@@ -126,7 +128,7 @@ class _Archive:
     def bytes(self, offset: int, length: int) -> bytes:
         if offset < 0 or length < 0 or offset + length > self.length:
             raise self.damage("it is cut short, or says that something lies outside of it")
-        return self.data.view(self.start + offset, length).tobytes()
+        return self.view[offset : offset + length].tobytes()
 
     def damage(self, why: str) -> WorkbenchError:
         return WorkbenchError(f"{self.where} cannot be read: {why}")
