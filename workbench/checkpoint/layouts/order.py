@@ -12,13 +12,14 @@ from workbench.checkpoint.layouts.written import MAIN
 _LAST = 10**6
 _EXPERT = re.compile(r"(mlp\.experts\.linear_fc[12]\.(?:weight|bias))([0-9]{1,9})")
 
-# Every option that adds a name to a layer; no model has all of them.
+# Every option that adds a name to a layer, in one, and what excludes them. No model has all of them.
 _OPTIONS: tuple[dict[str, object], ...] = (
-    {"qkv_bias": True, "qk_layernorm": True, "attention_sinks": True, "normalization": "LayerNorm"},
-    {"linear_bias": True},
+    {
+        "normalization": "LayerNorm", "linear_bias": True, "qkv_bias": True, "qk_layernorm": True, "attention_sinks": True,
+        "moe_router_bias": True, "moe_latent_size": 8, "moe_shared_ffn": 8, "shared_expert_gate": True,
+    },
     {"q_lora_rank": None},
-    {"moe_router_bias": True, "moe_latent_size": 8, "moe_shared_ffn": 8, "shared_expert_gate": True},
-)
+)  # fmt: skip
 
 # What a model has outside of its layers: before them, behind them, and beside the layers of an MTP depth.
 _BEFORE = ("embedding.word_embeddings.", "embedding.position_embeddings.", "embedding.", "rotary_pos_emb.")
