@@ -116,8 +116,11 @@ class Measure:
         """Take in the distances of entries that differ, and say which of them are out of tolerance."""
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             distance = difference(a, b)
-            scale = np.maximum(np.abs(a), np.abs(b)).astype(np.float64)
-            relative = np.where(scale > 0, distance / scale, 0.0)
+            size = _size(b)
+            scale = np.maximum(_size(a), size)
+            # Of two large float64 the distance may overflow where its share of the larger does not.
+            relative = np.where(np.isinf(distance), difference(a / scale, b / scale), distance / scale)
+            relative = np.where(scale > 0, relative, 0.0)
             finite = np.isfinite(a) & np.isfinite(b)
             if finite.any():
                 self.max_abs = max(self.max_abs or 0.0, float(distance.max(where=finite, initial=0.0)))
@@ -127,7 +130,7 @@ class Measure:
                     self.max_ulp = max(self.max_ulp or 0, int(furthest))
             if self.tolerance.bitwise:
                 return np.ones(a.shape, bool)
-            near = finite & (distance <= self.tolerance.atol + self.tolerance.rtol * np.abs(b))
+            near = finite & (distance <= self.tolerance.atol + self.tolerance.rtol * size)
         if steps is not None and self.tolerance.ulp:
             near |= finite & (steps <= self.tolerance.ulp)
         return ~(near | (a == b) | (np.isnan(a) & np.isnan(b)))
@@ -178,9 +181,11 @@ def numbers(bits: Array, dtype: str) -> Array:
     kind = dtype_of(dtype).kind
     values = decode(bits, dtype)
     if kind == "float":
-        return values.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN
+            return values.astype(np.float64)
     if kind == "complex":
-        return values.astype(np.complex128)
+        with np.errstate(invalid="ignore"):
+            return values.astype(np.complex128)
     return values.astype(np.uint8) if kind == "bool" else values
 
 
@@ -245,6 +250,11 @@ def _real(values: Array) -> Array:
     if values.dtype.kind == "c":
         return np.ascontiguousarray(values).view(np.float64)
     return values.astype(np.float64, copy=False)
+
+
+def _size(values: Array) -> Array:
+    """|x| in float64: of the lowest integer there is none in its own type."""
+    return np.abs(values if values.dtype.kind in "fc" else values.astype(np.float64))
 
 
 def _exponent(values: Array) -> int:

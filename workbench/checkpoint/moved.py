@@ -210,9 +210,7 @@ def _renamed(moves: list[Move], rows: Sequence[Row]) -> _Told:
         if len(some) == 1:
             sentences.append(f"{some[0][0].name} of the left is called {some[0][1].name} on the right")
         else:
-            sentences.append(
-                f"{len(some):,} tensors have another name: {before!r} on the left is {after!r} on the right"
-            )
+            sentences.append(f"{len(some):,} tensors have another name: {_change_words(before, after)}")
     if len(common) > _TOLD:
         sentences.append(f"{sum(len(some) for _, some in common[_TOLD:]):,} more tensors have another name")
     return sentences, left

@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"(?:^|\.)([0-9]{1,9})\.")
 _EXPERT = re.compile(r"experts\.linear_fc[12]\.(?:weight|bias)(?P<a>[0-9]+)$|(?<=\.)(?P<b>[0-9]+)(?=\.|$)")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Spot:
     """`index` is the sub-layer's (within its MTP `depth`), or, of names that no pattern explains, the first number in it.
 
