@@ -20,8 +20,10 @@ class RankFailure(RuntimeError):
     """A rank ended badly, or the time ran out; the text holds what it wrote to stderr."""
 
 
-def run_ranks(plan: Any, folder: Path, *, world_size: int = 2, timeout_s: float = 80) -> list[int]:
-    """Run `worker.py` on every rank and wait; the ids of the processes that were started, all of which have ended.
+def run_ranks(
+    plan: Any, folder: Path, *, world_size: int = 2, timeout_s: float = 80, worker: Path = WORKER
+) -> list[int]:
+    """Run `worker.py` (or another program) on every rank and wait; the ids of the processes that were started, all of which have ended.
 
     When one rank fails, or the time runs out, every rank is killed and `RankFailure` shows their stderr.
     """
@@ -38,7 +40,7 @@ def run_ranks(plan: Any, folder: Path, *, world_size: int = 2, timeout_s: float 
         with logs[-1].open("w") as log:
             processes.append(
                 subprocess.Popen(
-                    [sys.executable, str(WORKER), str(plan_path), str(folder)],
+                    [sys.executable, str(worker), str(plan_path), str(folder)],
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -195,7 +195,8 @@ def _entry(file: Path, name: str, entry: Mapping[str, Any], places: _Places) -> 
                 f"{file}: a shard of {name} is {list(size)} {dtype}, {needed} bytes, and only {place.length} are stored of it "
                 f"in {place.file.path.name}"
             )
-        shards[offset, size] = Shard(offset, size, place)
+        if needed or 0 in shape:  # a rank beyond the last row stores nothing, and torch writes that down
+            shards[offset, size] = Shard(offset, size, place)
     return Entry(shape, dtype, tuple(shards.values()))
 
 
