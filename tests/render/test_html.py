@@ -1,10 +1,15 @@
 import itertools
+import json
+from base64 import b64encode
+from hashlib import sha256
 from xml.etree import ElementTree
 
 from workbench.render import html, notebook
 from workbench.render.scene import (
     Banner,
     Bar,
+    Browse,
+    BrowseRow,
     Code,
     Column,
     Details,
@@ -16,6 +21,7 @@ from workbench.render.scene import (
     Note,
     Notes,
     Paragraph,
+    Pick,
     Section,
     SideBySide,
     Status,
@@ -138,3 +144,50 @@ def test_bars_are_shapes_with_their_number_beside_them():
     assert "25 %" in Page(source).text
     bare = notebook.render(Document("", (table,)))
     assert "<samp>██▌" + "\u00a0" * 7 + "</samp> 25 %" in bare, "blocks and spaces of one width"
+
+
+BROWSE = Browse(
+    (Column("verdict"), Column(EVIL, code=True), Column("far", "right")),
+    (
+        BrowseRow((Status("fail", EVIL), EVIL, "1e-07"), (None, None, 1e-7), (EVIL,), (Paragraph(EVIL),)),
+        BrowseRow((Status("pass"), "b", "–"), (None, None, None), ("x",)),
+    ),
+    (Pick(EVIL, (EVIL, "x")),),
+    EVIL,
+    (EVIL, EVIL),
+)
+
+
+def test_a_table_to_look_through_is_a_table_and_hostile_text_is_text():
+    source = html.render(Document("t", (Section("s", (BROWSE,)),)))
+    page = assert_self_contained(source, scripts=1)
+    assert len(page.all("tbody")) == 2, "a body a row, so that what it opens to stays with it"
+    assert len(page.all("details")) == 1
+    assert [cell["data-key"] for cell in page.all("td") if "data-key" in cell] == ["1e-07"]
+    (root,) = (entry for entry in page.all("div") if entry.get("class") == "browse")
+    assert json.loads(root["data-picks"]) == [[EVIL.replace("\x1b", "␛"), [EVIL.replace("\x1b", "␛"), "x"]]]
+    assert "<script" not in notebook.render(Document("t", (BROWSE,)))
+
+
+def test_the_policy_lets_our_script_run_and_no_other():
+    source = html.render(Document("t", (BROWSE,)))
+    script = source.split("<script>")[1].split("</script>")[0]
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    (policy,) = (meta["content"] for meta in Page(source).all("meta") if "http-equiv" in meta)
+    assert policy == f"{html.POLICY}; script-src 'sha256-{digest}'"
+    assert "<script" not in html.render(DOCUMENT), "a page without such a table has none"
+
+
+def test_our_script_reads_no_markup():
+    source = html.render(Document("t", (BROWSE,))).split("<script>")[1].split("</script>")[0]
+    for way in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "DOMParser",
+        "http",
+        "fetch",
+    ):
+        assert way not in source

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
-from workbench.render.escape import markup
+from workbench.render.escape import markup, visible
 from workbench.render.graph import svg as graph_svg
 from workbench.render.heat import svg as heat_svg
 from workbench.render.scene import (
@@ -33,6 +34,8 @@ from workbench.render.scene import (
 )
 from workbench.render.strip import cell_svg, svg
 from workbench.render.text_table import bar_text
+
+type Texts = str | Sequence[Texts]
 
 # A tick, a cross and a bar: shapes that differ, beside the word and the colour.
 _SHAPES = {
@@ -155,10 +158,10 @@ def _browse(browse: Browse, bare: bool) -> str:
         return _table(Table(browse.columns, tuple(row.cells for row in browse.rows), browse.caption), bare)
     head = "".join(f'<th scope="col"{_aligned(column, bare)}>{markup(column.label)}</th>' for column in browse.columns)
     rows = "".join(_browse_row(row, browse.columns) for row in browse.rows)
-    picks = markup(json.dumps([[pick.label, pick.values] for pick in browse.picks]))
+    picks = _data([[pick.label, pick.values] for pick in browse.picks])
     caption = markup(browse.caption)
     return (
-        f'<div class="browse" data-picks="{picks}" data-noun="{markup(json.dumps(browse.noun))}">'
+        f'<div class="browse" data-picks="{picks}" data-noun="{_data(browse.noun)}">'
         f'<div class="table" role="group" tabindex="0" aria-label="{caption}"><table><caption>{caption}</caption>'
         f"<thead><tr>{head}</tr></thead>{rows}</table></div></div>"
     )
@@ -176,7 +179,16 @@ def _browse_row(row: BrowseRow, columns: tuple[Column, ...]) -> str:
         more = (
             f'<tr class="more"><td colspan="{len(columns)}"><details><summary>more</summary>{inner}</details></td></tr>'
         )
-    return f'<tbody data-picks="{markup(json.dumps(row.picks))}"><tr>{cells}</tr>{more}</tbody>'
+    return f'<tbody data-picks="{_data(row.picks)}"><tr>{cells}</tr>{more}</tbody>'
+
+
+def _data(texts: Texts) -> str:
+    """Texts for a script, in an attribute: what JSON would hide in an escape is made visible first."""
+    return markup(json.dumps(_seen(texts)))
+
+
+def _seen(texts: Texts) -> Texts:
+    return visible(texts) if isinstance(texts, str) else [_seen(entry) for entry in texts]
 
 
 def _cell(cell: Cell, column: Column, bare: bool) -> str:

@@ -7,7 +7,8 @@ from workbench.render.heat import LABELS, level
 from workbench.render.scene import HeatMap
 from workbench.render.text_table import wrapped
 
-_SHADES = "·░▒▓█"
+_SHADES = "-░▒▓█"
+_HARD_SPACE = "\u00a0"
 _NOTHING = " "
 
 
@@ -17,8 +18,10 @@ def heat_lines(heat: HeatMap, width: int) -> list[str]:
     if max(map(len, heat.cells), default=0) + 2 > width:
         return lines
     lines += [f"│{''.join(map(_shade, row))}│" for row in heat.cells]
-    said = ", ".join(f"{shade} {label}" for shade, label in zip(_SHADES, LABELS, strict=True))
-    return lines + wrapped(f"{said} {one_line(heat.scale)}".replace("up to ", "up\u00a0to\u00a0"), width)
+    phrases = [f"{shade} {label}" for shade, label in zip(_SHADES, LABELS, strict=True)]
+    # A line ends between two entries of the legend, not inside one.
+    legend = wrapped(" · ".join(phrase.replace(" ", _HARD_SPACE) for phrase in phrases), width)
+    return [*lines, *(line.replace(_HARD_SPACE, " ") for line in legend), *wrapped(one_line(heat.scale), width)]
 
 
 def _shade(share: float) -> str:

@@ -26,7 +26,7 @@ def sentences(found: TensorDifference) -> tuple[str, ...]:
         _first(found),
         _special(found),
     ]
-    return tuple(said[0].upper() + said[1:] for said in told if said)
+    return tuple(filter(None, told))
 
 
 def parts(detail: Detail) -> tuple[scene.Part, ...]:
