@@ -21,6 +21,7 @@ CODES: dict[str, str] = {name: code for name, code in CODE_OF.items() if name !=
 SHARD_BYTES = 5 * 10**9
 INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
+_MOST_NAMES = 2**18  # in one file, so that no header grows too long
 
 
 def write_safetensors(
@@ -48,7 +49,7 @@ def write_sharded(
     shard_bytes: int = SHARD_BYTES,
 ) -> Written:
     """Files of at most `shard_bytes` (or one tensor) each into a folder, with an index; one file without it where that is enough."""
-    _header(tensors, values or {})
+    _check(tensors)
     shards = _shards(tensors, shard_bytes)
     if len(shards) == 1:
         return write_safetensors(folder / _SINGLE, tensors, values, progress)
@@ -75,14 +76,7 @@ def write_sharded(
 
 def _header(tensors: Mapping[str, StoredTensor], values: Mapping[str, str]) -> tuple[bytes, list[str]]:
     """The header, padded so that the data begins aligned, and the names in the order of the data."""
-    unheld = {name: tensor.dtype for name, tensor in tensors.items() if _code(tensor) is None}
-    if unheld:
-        name, dtype = next(iter(unheld.items()))
-        raise WorkbenchError(
-            f"{name} is {dtype}, which a safetensors file cannot hold ({len(unheld)} such tensor(s)): write torch_dist"
-        )
-    if "__metadata__" in tensors:
-        raise WorkbenchError("a safetensors file cannot hold a tensor that is called __metadata__")
+    _check(tensors)
     order = sorted(tensors, key=lambda name: (-dtype_of(tensors[name].dtype).bytes, name))
     entries: dict[str, object] = {"__metadata__": dict(values)} if values else {}
     at = 0
@@ -107,6 +101,18 @@ def _header(tensors: Mapping[str, StoredTensor], values: Mapping[str, str]) -> t
     return header, order
 
 
+def _check(tensors: Mapping[str, StoredTensor]) -> None:
+    """Raise `WorkbenchError` where the format has no such type, or keeps the name for itself."""
+    unheld = {name: tensor.dtype for name, tensor in tensors.items() if _code(tensor) is None}
+    if unheld:
+        name, dtype = next(iter(unheld.items()))
+        raise WorkbenchError(
+            f"{name} is {dtype}, which a safetensors file cannot hold ({len(unheld)} such tensor(s)): write torch_dist"
+        )
+    if "__metadata__" in tensors:
+        raise WorkbenchError("a safetensors file cannot hold a tensor that is called __metadata__")
+
+
 def _code(tensor: StoredTensor) -> str | None:
     if tensor.dtype == "float4_e2m1fn_x2" and not tensor.shape:
         return None
@@ -118,7 +124,7 @@ def _shards(tensors: Mapping[str, StoredTensor], shard_bytes: int) -> list[list[
     shards: list[list[str]] = [[]]
     size = 0
     for name, tensor in tensors.items():
-        if shards[-1] and size + tensor.nbytes > shard_bytes:
+        if shards[-1] and (size + tensor.nbytes > shard_bytes or len(shards[-1]) == _MOST_NAMES):
             shards.append([])
             size = 0
         shards[-1].append(name)
