@@ -150,7 +150,7 @@ def _dtypes(rows: Sequence[Row]) -> Iterator[str]:
         if len(told) > 1:
             beyond = [row.name for row in some if "more than rounding" in row.detail]
             end = (
-                f": {len(some) - len(beyond):,} are rounded, {len(beyond):,} are not: {listed(beyond)}"
+                f": {len(some) - len(beyond):,} are rounded, {len(beyond):,} {'is' if len(beyond) == 1 else 'are'} not: {listed(beyond)}"
                 if beyond
                 else ": the values are the same, or rounded"
             )

@@ -24,6 +24,7 @@ from workbench.checkpoint.layouts import layout_of
 from workbench.checkpoint.matching import chosen, matcher, rows_of
 from workbench.checkpoint.measuring import looked_at, measured
 from workbench.checkpoint.metrics import Tolerance
+from workbench.checkpoint.opening import open_checkpoint
 from workbench.checkpoint.rows import Row, described, place_of
 from workbench.checkpoint.shapes import explain_shapes
 from workbench.checkpoint.source import Checkpoint
@@ -58,7 +59,7 @@ def diff(
     began = time.perf_counter()
     tolerance = Tolerance(atol, rtol, ulp)
     only, ignore = tuple(only), tuple(ignore)
-    sides = _opened(left), _opened(right)
+    sides = open_checkpoint(left), open_checkpoint(right)
     layouts = layout_of(sides[0]), layout_of(sides[1])
     rows, ignored = chosen(rows_of(*sides, layouts, as_written=as_written), only, ignore)
     _structure(rows)
@@ -102,14 +103,6 @@ def diff(
 
 
 # ------------------------------------------------------------------------------------------------------
-
-
-def _opened(what: Any) -> Checkpoint:
-    if isinstance(what, Checkpoint):
-        return what
-    from workbench.checkpoint.opening import open_checkpoint
-
-    return open_checkpoint(what)
 
 
 def _structure(rows: list[Row]) -> None:

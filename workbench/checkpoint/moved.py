@@ -101,12 +101,13 @@ def _layer_sentences(whole: Mapping[Layer, Layer]) -> Iterator[str]:
     if len(swapped) > _TOLD:
         yield f"{len(swapped) - _TOLD} more pairs of sub-layers are swapped"
     rest = sorted((here, there) for here, there in whole.items() if whole.get(there) != here)
+    closed = {here for here, _ in rest} == {there for _, there in rest}  # another order, nothing more or less
     single: list[tuple[Layer, Layer]] = []
     for run in _shifts(rest):
         if len(run) == 1:
             single += run
             continue
-        yield f"{_named(_firsts(run))} of the left are {_named(_seconds(run))} of the right: {_shift_words(run[0])}"
+        yield f"{_named(_firsts(run))} of the left are {_named(_seconds(run))} of the right{'' if closed else _shift_words(run[0])}"
     if single:
         ours, theirs = _named(_firsts(single), ordered=True), _named(_seconds(single), ordered=True)
         yield f"{ours} of the left {'is' if len(single) == 1 else 'are'} {theirs} of the right"
