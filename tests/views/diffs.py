@@ -23,11 +23,12 @@ ZERO = TensorDifference(
     "name", Metrics(1, 8, 0.0, 0.0, 0, 1.0, (5,), -0.0, 0.0),
 )  # fmt: skip
 DTYPE = TensorDifference(
-    "dtype", "embedding.word_embeddings.weight", None, None, None, None, "embedding", "the same values as another type",
+    "dtype", "embedding.word_embeddings.weight", None, None, None, None, "embedding", "bfloat16 against float32",
     "[256, 64] bfloat16", "[256, 64] float32", "name", Metrics(0, 16384, 0.0, 0.0, None, 1.0),
 )  # fmt: skip
 SHAPE = TensorDifference(
-    "shape", "decoder.layers.3.mlp.router.weight", None, 3, None, "E", "sub-layer 3, MoE", "one is the other transposed",
+    "shape", "decoder.layers.3.mlp.router.weight", None, 3, None, "E", "sub-layer 3, MoE",
+    "[4, 64] against [64, 4]; the right is the left transposed",
     "[4, 64] float32", "[64, 4] float32",
 )  # fmt: skip
 MISSING = TensorDifference(

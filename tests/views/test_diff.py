@@ -94,7 +94,7 @@ def test_nan_and_infinities_are_counted_by_side():
 
 
 def test_shapes_of_both_sides_are_said():
-    assert words.phrase(SHAPE) == "one is the other transposed: [4, 64] float32 → [64, 4] float32"
+    assert words.phrase(SHAPE) == "[4, 64] against [64, 4]; the right is the left transposed"
     assert words.sizes(VALUE) == "[64, 64] bfloat16"
 
 
@@ -102,6 +102,16 @@ def test_a_renaming_by_the_layout_passes_and_one_by_content_does_not():
     (moved,) = (entry for entry in DIFFERENT.differences if entry.by == "content")
     assert words.status(moved.kind, moved.content) == scene.Status("fail", "renamed")
     assert words.status(RENAMED.kind, RENAMED.content) == scene.Status("pass", "renamed")
+
+
+def test_the_worst_stand_first_whatever_the_order_of_the_files():
+    mixed = replace(DIFFERENT, differences=DIFFERENT.differences[::-1])
+    assert [mixed.differences[place] for place in words.ranked(mixed)] == list(DIFFERENT.differences)
+
+
+def test_a_note_of_both_sides_is_said_once():
+    shown = text.render(document(replace(IDENTICAL, right=replace(LEFT, notes=(*LEFT.notes, "odd")))), 80)
+    assert "- Both: 2 writers, step 100\n  - Right: odd" in shown
 
 
 def test_sides_with_another_pattern_are_drawn_each_and_the_same_pattern_once():

@@ -38,6 +38,7 @@ class DiffBrowser(anywidget.AnyWidget):
     state = traitlets.Dict().tag(sync=True)
 
     def __init__(self, diff: Diff, **options: Any) -> None:
+        self._shown = diff_state.shown(diff)
         super().__init__(diff=diff, state=diff_state.compute(diff), **options)
         self.on_msg(self._receive)
 
@@ -53,10 +54,10 @@ class DiffBrowser(anywidget.AnyWidget):
         if message.get("do") != "look":
             return
         row = int(message["row"])
-        if not 0 <= row < len(self.state["rows"]):
+        if not 0 <= row < len(self._shown):
             return
         try:
-            self.send({"row": row, "detail": diff_state.looked(self.look(self.diff.differences[row].name))})
+            self.send({"row": row, "detail": diff_state.looked(self.look(self._shown[row].name))})
         except WorkbenchError as error:
             self.send({"row": row, "notice": str(error)})
 

@@ -12,17 +12,22 @@ from workbench.checkpoint.differences import Detail, Diff, TensorDifference
 from workbench.render import heat, scene
 from workbench.render.escape import visible
 from workbench.views import diff as view
-from workbench.views import diff_detail, diff_page
+from workbench.views import diff_detail, diff_page, diff_words
 from workbench.views.numbers import count, counted
 
 MOST_ROWS = 5000  # that are sent to a notebook; the worst come first
 
 
+def shown(diff: Diff) -> tuple[TensorDifference, ...]:
+    """The differences that have a row, in the order of the rows."""
+    return tuple(diff.differences[place] for place in diff_words.ranked(diff)[:MOST_ROWS])
+
+
 def compute(diff: Diff) -> dict[str, Any]:
     """The answer, its causes, and a row a difference: [cells, keys, picks, sentences, whether it can be looked at]."""
-    shown = diff.differences[:MOST_ROWS]
+    found = shown(diff)
     banner = view.banner(diff)
-    more = len(diff.differences) - len(shown)
+    more = len(diff.differences) - len(found)
     return {
         "outcome": banner.status.outcome,
         "word": banner.status.text,
@@ -33,11 +38,11 @@ def compute(diff: Diff) -> dict[str, Any]:
         ],
         "causes": list(map(visible, diff.sentences)),
         "columns": [[column.label, column.align == "right", column.code] for column in diff_page.COLUMNS],
-        "picks": [[pick.label, list(map(visible, pick.values))] for pick in diff_page.picks(shown)],
+        "picks": [[pick.label, list(map(visible, pick.values))] for pick in diff_page.picks(found)],
         "noun": list(diff_page.NOUN),
-        "caption": f"{counted(len(shown), 'difference')}, the worst first"
+        "caption": f"{counted(len(found), 'difference')}, the worst first"
         + (f"; {count(more)} are not shown here: JSON has every one." if more > 0 else "."),
-        "rows": [_row(diff, entry) for entry in shown],
+        "rows": [_row(diff, entry) for entry in found],
     }
 
 

@@ -72,9 +72,8 @@ def sides(diff: Diff) -> tuple[scene.Part, ...]:
         parts += _strip(diff.left.pattern)
     else:
         parts.append(scene.SideBySide(tuple(scene.Section(name, _strip(side.pattern)) for name, side in both)))
-    notes = tuple(
-        scene.Note(f"{name}: {diff_words.clipped(note, _LONGEST)}") for name, side in both for note in side.notes
-    )
+    said = dict.fromkeys((*diff.left.notes, *diff.right.notes))
+    notes = tuple(scene.Note(f"{_whose(note, diff)}: {diff_words.clipped(note, _LONGEST)}") for note in said)
     return (*parts, scene.Notes(notes)) if notes else tuple(parts)
 
 
@@ -105,6 +104,11 @@ def mimebundle(diff: Diff) -> dict[str, str]:
 
 
 # ------------------------------------------------------------------------------------------------------
+
+
+def _whose(note: str, diff: Diff) -> str:
+    sides = [name for name, side in (("Left", diff.left), ("Right", diff.right)) if note in side.notes]
+    return "Both" if len(sides) == 2 else sides[0]
 
 
 def _layout(side: Side) -> str:

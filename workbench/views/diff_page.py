@@ -15,7 +15,6 @@ from workbench.views.numbers import count, counted
 MOST_ROWS = 1000  # of a page, which every browser shows at once
 LOOKED_AT = 20  # the worst pairs, whose tensors are read again for the page
 
-OUTSIDE = "outside the layers"
 COLUMNS = (
     scene.Column("verdict"),
     scene.Column("name", code=True),
@@ -42,7 +41,7 @@ def page(diff: Diff, looked_at: int = LOOKED_AT) -> scene.Document:
 
 def browse(diff: Diff, looked_at: int) -> scene.Browse:
     """The differences, worst first; what a row opens to, and for the first pairs that have values the close look."""
-    shown = diff.differences[:MOST_ROWS]
+    shown = [diff.differences[place] for place in words.ranked(diff)[:MOST_ROWS]]
     rows = []
     for entry in shown:
         parts: tuple[scene.Part, ...] = tuple(map(scene.Paragraph, diff_detail.sentences(entry)))
@@ -70,7 +69,7 @@ def cells(found: TensorDifference) -> tuple[scene.Cell, ...]:
     return (
         words.status(found.kind, found.content),
         words.clipped(found.name),
-        words.clipped(found.place),
+        diff_tables.where(found.place),
         words.sizes(found),
         words.mismatched(metrics),
         words.max_abs(metrics),
@@ -97,13 +96,13 @@ def picks(found: Sequence[TensorDifference]) -> tuple[scene.Pick, ...]:
     verdicts, kinds = ({row[place]: None for row in map(picked, found)} for place in (0, 1))
     return (
         scene.Pick("verdict", tuple(word for word in words.MEANINGS if word in verdicts)),
-        scene.Pick("kind of layer", tuple(sorted(kinds, key=lambda name: (name == OUTSIDE, name)))),
+        scene.Pick("kind of layer", tuple(sorted(kinds, key=lambda name: (name == diff_tables.OUTSIDE, name)))),
     )
 
 
 def kind(found: TensorDifference) -> str:
     """The name of its sub-layer's kind."""
-    return OUTSIDE if found.symbol is None else diff_tables.kind_name(found.symbol)
+    return diff_tables.OUTSIDE if found.symbol is None else diff_tables.kind_name(found.symbol)
 
 
 # ------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from workbench.views.numbers import amount, count, counted
 MOST_GROUPS = 40
 MOST_DIFFERENCES = 40
 MOST_NAMES = 20
+OUTSIDE = "outside the layers"
 
 _GROUP_COLUMNS = (
     scene.Column("outcome"),
@@ -46,7 +47,7 @@ def groups(diff: Diff) -> tuple[scene.Part, ...]:
 
 def differences(diff: Diff) -> tuple[scene.Part, ...]:
     """Each difference by itself: how far, where first, and what has no values; the worst of them only."""
-    content = [entry for entry in diff.differences if entry.content]
+    content = [entry for place in words.ranked(diff) if (entry := diff.differences[place]).content]
     shown = content[:MOST_DIFFERENCES]
     measured = [entry for entry in shown if entry.metrics is not None]
     parts: list[scene.Part] = []
@@ -83,6 +84,15 @@ def renamed(diff: Diff) -> tuple[scene.Part, ...]:
     )
 
 
+def where(place: str, symbol: str | None = None) -> str:
+    """A place and its kind in words, whatever of them is known.
+
+    >>> where("layers 0–3", "M"), where("")
+    ('layers 0–3, Mamba-2', 'outside the layers')
+    """
+    return ", ".join(filter(None, (words.clipped(place), symbol and kind_name(symbol)))) or OUTSIDE
+
+
 def kind_name(symbol: str | None) -> str:
     """The name of a sub-layer's kind; a dash outside of them.
 
@@ -107,7 +117,7 @@ def _is_equal(diff: Diff, group: Group) -> bool:
 def _group_cells(diff: Diff, group: Group) -> tuple[scene.Cell, ...]:
     return (
         words.status(group.outcome, not _is_equal(diff, group)),
-        f"{words.clipped(group.place)}, {kind_name(group.symbol)}" if group.symbol else words.clipped(group.place),
+        where(group.place, group.symbol),
         words.clipped(group.name),
         count(group.tensors),
         amount(group.elements),
@@ -185,7 +195,7 @@ def _others(found: Sequence[TensorDifference]) -> scene.Table:
             words.status(entry.kind),
             words.clipped(entry.name),
             words.clipped(entry.other_name or ""),
-            words.clipped(entry.place),
+            where(entry.place),
             words.sizes(entry),
             words.phrase(entry),
         )

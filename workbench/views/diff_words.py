@@ -24,6 +24,7 @@ MEANINGS: Mapping[Kind, str] = {
     "renamed": "the same under another name",
 }
 _KINDS: tuple[Kind, ...] = tuple(MEANINGS)
+_WITH_SIZES = ("missing", "extra", "renamed")  # whose own sentence does not say shapes and dtypes
 
 
 def clipped(text: str, most: int = 160) -> str:
@@ -115,13 +116,15 @@ def special(metrics: Metrics | None) -> str:
 def phrase(found: TensorDifference) -> str:
     """One difference in one line, without its name: what a reader sees first."""
     metrics = found.metrics
+    told = clipped(found.detail) or MEANINGS[found.kind]
     if metrics is None or not metrics.mismatched:
-        told = clipped(found.detail) or MEANINGS[found.kind]
-        return f"{told}: {sizes(found)}" if sizes(found) else told
-    said = [f"{mismatched(metrics)} differ"]
+        return f"{told}: {sizes(found)}" if found.kind in _WITH_SIZES and sizes(found) else told
+    said = [told] if found.kind == "dtype" else []
     if metrics.max_abs == 0:
-        said = [f"{mismatched(metrics)} differ in bits only, not as numbers"]
-    elif metrics.max_abs is not None:
+        said.append(f"{mismatched(metrics)} differ in bits only, not as numbers")
+    else:
+        said.append(f"{mismatched(metrics)} differ")
+    if metrics.max_abs:
         ulp = "" if metrics.max_ulp is None else f" ({counted(metrics.max_ulp, 'ULP', 'ULP')})"
         said.append(f"by up to {measure(float(metrics.max_abs))}{ulp}")
     if special(metrics):
@@ -134,6 +137,11 @@ def sizes(found: TensorDifference) -> str:
     if found.left == found.right:
         return found.left
     return " → ".join(filter(None, (found.left, found.right)))
+
+
+def ranked(diff: Diff) -> list[int]:
+    """The places of all differences in `diff.differences`, the worst first: what is explained by a layout comes last."""
+    return sorted(range(len(diff.differences)), key=lambda place: _severity(diff.differences[place]))
 
 
 def answer(diff: Diff) -> str:
@@ -154,6 +162,16 @@ def answer(diff: Diff) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------
+
+
+def _severity(found: TensorDifference) -> tuple[float, ...]:
+    """By kind; then NaN on one side only, the relative distance, how many entries."""
+    metrics = found.metrics
+    kind = _KINDS.index(found.kind) if found.content else len(_KINDS)
+    if metrics is None:
+        return (kind,)
+    alone = sum(metrics.nan[:2]) + sum(metrics.inf[:2]) > 0
+    return (kind, -float(alone), -(metrics.max_rel or 0.0), -metrics.mismatched)
 
 
 def _distance(metrics: Metrics, value: float | int | None) -> str:
