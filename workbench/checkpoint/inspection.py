@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from workbench.arch.sizes import ModelSizes
@@ -59,6 +59,18 @@ class TensorGroup:
 
 
 @dataclass(frozen=True)
+class Parameters:
+    """Trained elements: `total`, and `by_kind` of layer ("mamba"), of "mtp", and of what stands around the layers.
+
+    `buffers` are elements that are in a checkpoint and are not trained. Tensors that no rule knows are in neither.
+    """
+
+    total: int
+    by_kind: Mapping[str, int]
+    buffers: int = 0
+
+
+@dataclass(frozen=True)
 class OptimizerStates:
     """States of an optimizer beside the weights: what they are called, how many tensors and bytes."""
 
@@ -88,8 +100,7 @@ class Inspection:
     """What a checkpoint is.
 
     `pattern` is the one whose model has these names, or as near as could be found (`pattern_from` says from what); None where
-    the names are of no hybrid model. `parameters` has "total" and, where names are known, the layer kinds and what stands around
-    them; "buffers" are in the checkpoint and are not trained. `tensors`, `nbytes` and `dtypes` (type → tensors) are of
+    the names are of no hybrid model. `tensors`, `nbytes` and `dtypes` (type → tensors) are of
     everything, optimizer states included. `findings` are contradictions: between layers of a kind, between shapes, between
     what the checkpoint says of itself and what it is. `reasons` say what the layout was found out from.
     """
@@ -102,7 +113,7 @@ class Inspection:
     pattern: Pattern | None
     fused_pattern: Pattern | None
     pattern_from: str
-    parameters: Mapping[str, int]
+    parameters: Parameters
     sizes: tuple[Size, ...]
     unknown: tuple[Unknown, ...]
     tensors: int
@@ -116,7 +127,7 @@ class Inspection:
     notes: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     preflight: Preflight | None = None
-    unnamed: tuple[str, ...] = field(default=())  # names that no rule knows
+    unnamed: tuple[str, ...] = ()  # names that no rule knows
 
     # How a notebook shows it; the package sets it (`workbench/__init__.py`).
     view: ClassVar[Callable[[Inspection], dict[str, str]] | None] = None

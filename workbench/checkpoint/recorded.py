@@ -104,11 +104,10 @@ def _config(values: Mapping[str, Any]) -> Claim | None:
 
 
 def _arguments(held: Any) -> Claim | None:
-    """Megatron-LM's `args`, an `argparse.Namespace` that was read as inert data, or a mapping."""
-    fields = held if isinstance(held, Mapping) else getattr(held, "fields", None)
-    if not isinstance(fields, Mapping):
+    """Megatron-LM's `args`: the `argparse.Namespace` of a run, read as a mapping."""
+    if not isinstance(held, Mapping):
         return None
-    args = {str(name): value for name, value in fields.items() if value is None or type(value) in _PLAIN}
+    args = {str(name): value for name, value in held.items() if value is None or type(value) in _PLAIN}
     values = {
         size: args[name]
         for size, name in _ARGS.items()

@@ -15,6 +15,7 @@ Command = Callable[[str, str, str], argparse.ArgumentParser]
 
 def add_checkpoint_commands(command: Command) -> None:
     """Add every command of this module; `command(name, help, examples)` makes the parser of one."""
+    _inspect(command("inspect", "say what a checkpoint is, and whether a model would load it", examples.INSPECT))
     _diff(command("diff", "show every difference between two checkpoints, or that there is none", examples.DIFF))
     _convert(
         command("convert", "write a checkpoint with another layout's names, or in another format", examples.CONVERT)
@@ -22,6 +23,30 @@ def add_checkpoint_commands(command: Command) -> None:
 
 
 # ------------------------------------------------------------------------------------------- commands
+
+
+def _inspect(parser: argparse.ArgumentParser) -> None:
+    parser.usage = f"{parser.prog} CHECKPOINT [options]"
+    # Any number is accepted, so that two are answered with the command for two.
+    parser.add_argument("checkpoints", metavar="CHECKPOINT", nargs="*", type=plain, help="a file or a folder")
+    model = parser.add_argument_group("the model that would load it")
+    model.add_argument(
+        "--against",
+        metavar="MODEL",
+        type=plain,
+        help="a pattern in quotes, a preset's name, a config.json, a script.sh, or another checkpoint",
+    )
+    model.add_argument(
+        "--sizes", metavar="FILE.json", type=plain, help="sizes of that pattern (default: layer kinds are compared)"
+    )
+    output = parser.add_argument_group("output")
+    form = output.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--html", action="store_true", help="one self-contained HTML page")
+    output.add_argument("-o", "--output", metavar="FILE", type=plain, help="write to FILE, not to standard output")
+    output.add_argument("--details", action="store_true", help="print every tensor, layers that are alike in one row")
+    output.add_argument("--force", action="store_true", help="replace FILE when it exists")
+    parser.set_defaults(run=lazy("workbench.cli.inspect", "run_inspect"))
 
 
 def _diff(parser: argparse.ArgumentParser) -> None:

@@ -45,6 +45,13 @@ DRAW = """\
   workbench draw 'M[*-]M-' --format dot | dot -Tsvg > graph.svg
 """
 
+INSPECT = """\
+  workbench inspect model.safetensors
+  workbench inspect checkpoints/iter_0001000 --against 'M[*-]M[ME]' --sizes sizes.json
+  workbench inspect release/ --against nemotron-h-8b --json
+  workbench inspect checkpoints/ --details --html -o checkpoint.html
+"""
+
 DIFF = """\
   workbench diff before.safetensors after.safetensors
   workbench diff checkpoints/iter_0001000 checkpoints/iter_0002000 --only 'decoder.layers.7.*' --details

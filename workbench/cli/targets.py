@@ -53,6 +53,16 @@ def target(args: argparse.Namespace, command: str) -> Target:
     return Target(found.title, architecture, found.notes)
 
 
+def target_of(text: str, command: str, sizes_path: str | None) -> Target | None:
+    """The architecture that one text names, bf16; None for a pattern without a file of sizes."""
+    if sizes_path is None and not _from_file([text]) and _preset(text) is None:
+        return None
+    found = _found([text], command, sizes_path)
+    if found.sizes.vocab_size is None:
+        raise WorkbenchError(f"{found.title} comes without a vocab_size: give its pattern, and --sizes that have one")
+    return Target(found.title, Architecture(found.pattern, found.sizes), found.notes)
+
+
 def pattern_of(texts: Sequence[str], command: str) -> Pattern:
     """The pattern alone: of a preset even where Megatron Core has no words for the rest of it."""
     if file := _from_file(texts):

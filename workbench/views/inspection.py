@@ -54,13 +54,19 @@ def banner(found: Inspection) -> scene.Banner:
     """What it is, in one sentence."""
     if found.pattern is None:
         if found.layout == "other":
-            return scene.Banner(scene.Status("not-run", "UNKNOWN"), "No name in it is one of a hybrid, GPT or transformers model.")
-        return scene.Banner(scene.Status("not-run", "UNCLEAR"), f"{_layout_words(found)} whose layers spell no pattern.")
+            return scene.Banner(
+                scene.Status("not-run", "UNKNOWN"), "No name in it is one of a hybrid, GPT or transformers model."
+            )
+        return scene.Banner(
+            scene.Status("not-run", "UNCLEAR"), f"{_layout_words(found)} whose layers spell no pattern."
+        )
     layers = counted(len(found.pattern.sublayers), "sub-layer")
     mtp = f" and {counted(found.pattern.mtp.depths, 'MTP depth')}" if found.pattern.mtp else ""
     said = f"{_layout_words(found)} of {layers}{mtp}, {amount(found.parameters.total)} parameters"
     if found.findings:
-        return scene.Banner(scene.Status("fail", "ODD"), f"{said}, with {counted(len(found.findings), 'contradiction')}.")
+        return scene.Banner(
+            scene.Status("fail", "ODD"), f"{said}, with {counted(len(found.findings), 'contradiction')}."
+        )
     return scene.Banner(scene.Status("pass", "UNDERSTOOD"), f"{said}.")
 
 
@@ -114,7 +120,10 @@ def known_table(found: Inspection) -> scene.Table:
         scene.Column("from"),
         scene.Column("shown by"),
     )
-    return scene.Table(columns, tuple(map(_size, found.sizes)), "Sizes that are known.")
+    caption = "Sizes that are known."
+    if found.layout == "hugging_face":
+        caption += " Names are those of the Megatron model of the same layers."
+    return scene.Table(columns, tuple(map(_size, found.sizes)), caption)
 
 
 def unknown_table(found: Inspection) -> scene.Table:
@@ -158,7 +167,9 @@ def tensors(found: Inspection) -> tuple[scene.Part, ...]:
     if found.unnamed:
         names = "\n".join(_short(name) for name in found.unnamed[:_NAMES_SHOWN])
         more = f", the first {_NAMES_SHOWN}" if len(found.unnamed) > _NAMES_SHOWN else ""
-        parts.append(scene.Details(f"{counted(len(found.unnamed), 'name')} that no rule knows{more}", (scene.Code(names),)))
+        parts.append(
+            scene.Details(f"{counted(len(found.unnamed), 'name')} that no rule knows{more}", (scene.Code(names),))
+        )
     return tuple(parts)
 
 
@@ -213,7 +224,9 @@ def _value(value: object) -> str:
 
 def _written(found: Inspection) -> tuple[scene.Part, ...]:
     form = "a state dict" if found.form == "state_dict" else "distributed: projections in pieces, experts along an axis"
-    backend = {"te": "Transformer Engine's", "local": "local modules'", None: "the same for both backends"}[found.backend]
+    backend = {"te": "Transformer Engine's", "local": "local modules'", None: "the same for both backends"}[
+        found.backend
+    ]
     rows: list[tuple[scene.Cell, ...]] = [
         ("format", found.format),
         ("layout", found.layout),
