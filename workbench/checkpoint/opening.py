@@ -17,7 +17,7 @@ from workbench.checkpoint.foreign import foreign
 from workbench.checkpoint.legacy_megatron import FILE as RANK_FILE
 from workbench.checkpoint.safetensors_file import MOST_HEADER, open_safetensors
 from workbench.checkpoint.source import Checkpoint
-from workbench.checkpoint.torch_file import LEGACY_MAGIC, open_torch
+from workbench.checkpoint.torch_file import is_legacy, open_torch
 from workbench.checkpoint.zip_entries import MAGIC as ZIP_MAGIC
 from workbench.errors import WorkbenchError
 
@@ -78,7 +78,7 @@ def _open_file(path: Path) -> Checkpoint:
 def _format(head: bytes, size: int) -> str | None:
     if head.startswith(ZIP_MAGIC) and b"data.pkl" in head[:512]:
         return "torch"
-    if LEGACY_MAGIC in head[:16]:
+    if is_legacy(head):
         return "torch"
     length = int.from_bytes(head[:8], "little")
     # An empty header is "{}"; a file that is cut short is safetensors still, and its reader says so.

@@ -21,11 +21,16 @@ from workbench.checkpoint.uncollected import uncollected
 from workbench.checkpoint.zip_entries import MAGIC, Entry, entries_of
 from workbench.errors import WorkbenchError
 
-# What the older form begins with: a pickle of the number 0x1950a86a20f9469cfc6c.
-LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+# What the older form begins with, a few bytes of its protocol before: the number 0x1950a86a20f9469cfc6c.
+_LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _MAGIC_NUMBER, _PROTOCOL_VERSION = 0x1950A86A20F9469CFC6C, 1001
 _MOST_PICKLE = 2**28  # bytes of a data.pkl; one of a million tensors takes 200 MB
 _TOO_LARGE = f"what it says of its tensors takes more than {_MOST_PICKLE // 2**20} MiB"
+
+
+def is_legacy(head: bytes) -> bool:
+    """Whether these are the first bytes of the older form."""
+    return _LEGACY_MAGIC in head[:32]
 
 
 def open_torch(path: str | Path) -> Checkpoint:
@@ -52,7 +57,7 @@ def read_torch(data: Buffer, start: int, length: int, where: str) -> Any:
     head = data.view(start, min(length, 64)).tobytes() if start + length <= data.size else b""
     if head.startswith(MAGIC):
         found = _read_zip(data, start, length, where)
-    elif LEGACY_MAGIC in head[:16]:
+    elif is_legacy(head):
         found = _read_legacy(data, start, length, where)
     else:
         raise WorkbenchError(f"{where} cannot be read: it is not what torch.save writes")
@@ -73,6 +78,10 @@ def _read_zip(data: Buffer, start: int, length: int, where: str) -> Any:
     prefix = pickled[0].removesuffix("data.pkl")
     if f"{prefix}constants.pkl" in entries:
         raise WorkbenchError(f"{where} cannot be read: it is a TorchScript program; save its state_dict()")
+    if packed := [name for name, entry in entries.items() if entry.compressed]:
+        raise WorkbenchError(
+            f"{where} cannot be read: {packed[0]!r} in it is compressed, which torch.save never does: it may grow without bound"
+        )
     order = entries.get(f"{prefix}byteorder", Entry(0, 0))
     if (said := data.view(order.start, min(order.length, 16)).tobytes()) not in (b"", b"little"):
         raise WorkbenchError(

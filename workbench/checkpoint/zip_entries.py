@@ -1,8 +1,8 @@
 """Where the entries of a zip archive lie, so that they can be mapped instead of extracted. Pure, but for the bytes it is given.
 
 `torch.save` writes archives of uncompressed entries; the archive may be a part of a larger file, as the records of `.distcp`
-files are. Anything else that a zip file may be is refused: compressed entries (a few bytes can claim to be petabytes),
-encrypted ones, entries outside of the archive, two of one name. Structures: APPNOTE.TXT 6.3.10, sections 4.3.7 to 4.3.16.
+files are. Anything else that a zip file may be is refused or (compressed entries, a few bytes of which can claim to be
+petabytes) marked: encrypted entries, entries outside of the archive, two of one name. Structures: APPNOTE.TXT 6.3.10, sections 4.3.7 to 4.3.16.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ _IN_ZIP64 = 0xFFFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry's bytes: the first one, in the buffer, and how many."""
+    """An entry's bytes as they lie there: the first one, in the buffer, and how many. Compressed ones are for nobody to read."""
 
     start: int
     length: int
+    compressed: bool = False
 
 
 def entries_of(data: Buffer, start: int, length: int, where: str) -> dict[str, Entry]:
@@ -95,8 +96,6 @@ class _Archive:
         if _IN_ZIP64 in (packed, size, offset):
             extra = directory[at + _CENTRAL.size + names : end - comments]
             size, packed, offset = self.large(name, extra, size, packed, offset)
-        if method or packed != size:
-            raise self.damage(f"{name!r} in it is compressed, which torch.save never does: it may grow without bound")
         if flags & 1:
             raise self.damage(f"{name!r} in it is encrypted")
         header = self.bytes(offset, _LOCAL.size + len(raw))
@@ -104,11 +103,11 @@ class _Archive:
         begin = offset + _LOCAL.size + name_size + extra_size
         if magic != MAGIC or name_size != len(raw) or not header.endswith(raw):
             raise self.damage(f"{name!r} is not where its directory says")
-        if begin + size > directory_offset:
+        if begin + packed > directory_offset:
             raise self.damage(
                 f"{name!r} in it reaches beyond the archive's data: a size is wrong, or the file is cut short"
             )
-        return name, Entry(self.start + begin, size), end
+        return name, Entry(self.start + begin, packed, bool(method) or packed != size), end
 
     def large(self, name: str, extra: bytes, *values: int) -> list[int]:
         """Sizes and offset that are too large for 32 bits: each is in the zip64 field, in this order."""
