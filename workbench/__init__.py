@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from workbench.arch.architecture import Architecture
     from workbench.arch.presets import preset, presets
     from workbench.arch.sizes import ModelSizes
+    from workbench.checkpoint.conversion import Converted
+    from workbench.checkpoint.convert import convert
+    from workbench.checkpoint.diff import diff
+    from workbench.checkpoint.differences import Diff
+    from workbench.checkpoint.inspect import inspect
+    from workbench.checkpoint.inspection import Inspection
+    from workbench.checkpoint.opening import open_checkpoint
     from workbench.compare.equivalence import verify
     from workbench.compare.verdict import Verdict
     from workbench.cost.balance import Balance
@@ -19,14 +26,19 @@ if TYPE_CHECKING:
     from workbench.pattern.checks import check
     from workbench.pattern.diagnostics import Diagnostic, PatternError
     from workbench.pattern.model import Pattern
+    from workbench.ui.diff_browser import DiffBrowser
     from workbench.ui.editor import Editor
 
 _HOMES = {
     "Architecture": "workbench.arch.architecture",
     "Balance": "workbench.cost.balance",
+    "Converted": "workbench.checkpoint.conversion",
     "Cost": "workbench.cost.summary",
     "Diagnostic": "workbench.pattern.diagnostics",
+    "Diff": "workbench.checkpoint.differences",
+    "DiffBrowser": "workbench.ui.diff_browser",
     "Editor": "workbench.ui.editor",
+    "Inspection": "workbench.checkpoint.inspection",
     "ModelSizes": "workbench.arch.sizes",
     "Parallel": "workbench.cost.ranks",
     "Pattern": "workbench.pattern.model",
@@ -34,7 +46,11 @@ _HOMES = {
     "Verdict": "workbench.compare.verdict",
     "best_stages": "workbench.cost.stages",
     "check": "workbench.pattern.checks",
+    "convert": "workbench.checkpoint.convert",
+    "diff": "workbench.checkpoint.diff",
     "estimate": "workbench.cost.summary",
+    "inspect": "workbench.checkpoint.inspect",
+    "open_checkpoint": "workbench.checkpoint.opening",
     "preset": "workbench.arch.presets",
     "presets": "workbench.arch.presets",
     "verify": "workbench.compare.equivalence",
@@ -45,7 +61,10 @@ _HOMES = {
 _VIEWS = {
     "Architecture": "workbench.views.architecture",
     "Balance": "workbench.views.balance",
+    "Converted": "workbench.views.conversion",
     "Cost": "workbench.views.cost",
+    "Diff": "workbench.views.diff",
+    "Inspection": "workbench.views.inspection",
     "Pattern": "workbench.views.pattern",
     "Verdict": "workbench.views.verdict",
 }
@@ -54,7 +73,10 @@ _VIEWS = {
 _SHOWN_BY = {
     "Editor": ("Architecture", "Cost", "Pattern"),
     "best_stages": ("Balance",),
+    "convert": ("Converted",),
+    "diff": ("Diff",),
     "estimate": ("Cost", "Architecture"),
+    "inspect": ("Inspection",),
     "preset": ("Architecture",),
     "presets": ("Architecture",),
     "verify": ("Verdict",),
@@ -63,9 +85,13 @@ _SHOWN_BY = {
 __all__ = [
     "Architecture",
     "Balance",
+    "Converted",
     "Cost",
     "Diagnostic",
+    "Diff",
+    "DiffBrowser",
     "Editor",
+    "Inspection",
     "ModelSizes",
     "Parallel",
     "Pattern",
@@ -73,7 +99,11 @@ __all__ = [
     "Verdict",
     "best_stages",
     "check",
+    "convert",
+    "diff",
     "estimate",
+    "inspect",
+    "open_checkpoint",
     "preset",
     "presets",
     "verify",

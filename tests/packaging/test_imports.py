@@ -1,6 +1,7 @@
 """What importing the package costs and shows, each time in a fresh interpreter."""
 
 import ast
+import json
 import subprocess
 import sys
 
@@ -38,14 +39,24 @@ def test_the_editor_loads_widgets_and_nothing_heavier():
     assert set(loaded("from workbench import Editor; Editor('M[*-]').cost()")) <= {"IPython", "ipywidgets", "anywidget"}
 
 
+def test_files_are_inspected_and_compared_without_torch(tmp_path):
+    header = json.dumps({"decoder.final_norm.weight": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    for name, data in (("a", b"\0\0\0\0"), ("b", b"\0\0\1\0")):
+        (tmp_path / name).write_bytes(len(header).to_bytes(8, "little") + header + data)
+    left, right = str(tmp_path / "a"), str(tmp_path / "b")
+    program = f"from workbench import diff, inspect; inspect({left!r}); assert not diff({left!r}, {right!r}).identical"
+    assert loaded(program) == ["numpy"]
+
+
 def test_the_check_can_fail():
     assert loaded("import numpy") == ["numpy"]
 
 
 def test_public_names_are_pinned():
     assert workbench.__all__ == [
-        "Architecture", "Balance", "Cost", "Diagnostic", "Editor", "ModelSizes", "Parallel", "Pattern", "PatternError", "Verdict",
-        "best_stages", "check", "estimate", "preset", "presets", "verify",
+        "Architecture", "Balance", "Converted", "Cost", "Diagnostic", "Diff", "DiffBrowser", "Editor", "Inspection", "ModelSizes",
+        "Parallel", "Pattern", "PatternError", "Verdict", "best_stages", "check", "convert", "diff", "estimate", "inspect",
+        "open_checkpoint", "preset", "presets", "verify",
     ]  # fmt: skip
     assert dir(workbench) == sorted(workbench.__all__)
 
@@ -58,7 +69,7 @@ def test_every_public_name_is_there():
 
 
 def test_unknown_name_lists_the_known():
-    with pytest.raises(AttributeError, match="no attribute 'Patern'; it has Architecture, Balance, Cost, Diagnostic"):
+    with pytest.raises(AttributeError, match="no attribute 'Patern'; it has Architecture, Balance, Converted, Cost"):
         _ = workbench.Patern
 
 
