@@ -21,8 +21,6 @@ from torch.distributed.checkpoint.metadata import (
     ChunkStorageMetadata,
     Metadata,
     MetadataIndex,
-    TensorProperties,
-    TensorStorageMetadata,
 )
 
 from tests.ranks.launch import run_ranks
@@ -423,34 +421,3 @@ def test_a_damaged_folder_is_refused_or_read_right(folder, tmp_path, data):
 
 def place(path: Path, name: str) -> tuple[Any, int, int]:
     return read_metadata(path).tensors[name].shards[0].place
-
-
-# -- what is large
-
-
-def sparse(path: Path, tensors: int, shape: tuple[int, ...]) -> Path:
-    """A checkpoint of bf16 tensors whose data files are holes."""
-    path.mkdir()
-    length = 2 * torch.Size(shape).numel() + 1500
-    start = torch.Size([0] * len(shape))
-    entries: dict[str, Any] = {}
-    stored = {}
-    for number in range(tensors):
-        name = f"decoder.layers.{number // 8}.mlp.experts.linear_fc1.weight{number % 8}"
-        chunk = ChunkStorageMetadata(start, torch.Size(shape))
-        entries[name] = TensorStorageMetadata(TensorProperties(torch.bfloat16), torch.Size(shape), [chunk])
-        stored[MetadataIndex(name, start)] = _StorageInfo(f"__{number % 64}_0.distcp", number // 64 * length, length)
-    (path / ".metadata").write_bytes(pickle.dumps(Metadata(entries, storage_data=stored)))
-    for number in range(64):
-        with (path / f"__{number}_0.distcp").open("wb") as file:
-            file.truncate(-(-tensors // 64) * length)
-    return path
-
-
-def test_550_billion_parameters(tmp_path):
-    """5,000 tensors of 110 million: names, shapes and counts without a look at 1.1 TB of data."""
-    path = sparse(tmp_path / "large", 5000, (11000, 10000))
-    opened = open_dcp(path)
-    assert (opened.elements, opened.nbytes) == (550 * 10**9, 1100 * 10**9)
-    assert opened.shape("decoder.layers.624.mlp.experts.linear_fc1.weight7") == (11000, 10000)
-    assert sum(file.stat().st_blocks for file in path.glob("*.distcp")) == 0

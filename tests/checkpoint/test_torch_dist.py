@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from tests.checkpoint.megatron_checkpoints import GPT_KINDS, KINDS, SPLITS, plain_tensors
+from tests.checkpoint.sparse_checkpoints import half_a_trillion, write_sparse
 from workbench.checkpoint.pickles import UnsafeCheckpoint
 from workbench.checkpoint.torch_dist import open_torch_dist
 from workbench.errors import WorkbenchError
@@ -227,3 +228,20 @@ def test_a_common_state_of_another_form(copied, value):
     replace_object(copied, "common_state/shard_0_1", saved_bytes(value))
     with pytest.raises(WorkbenchError, match="common_state/shard_0_1 is not the list of one"):
         open_torch_dist(copied)
+
+
+# -- what is large
+
+
+def test_550_billion_parameters_are_opened_without_a_look_at_them(tmp_path):
+    """More data than the disk has room for, in holes: names, shapes and counts are there, and not a block of data is."""
+    path = write_sparse(tmp_path / "large", half_a_trillion())
+    opened = open_torch_dist(path)
+    assert opened.elements > 548 * 10**9
+    assert opened.nbytes == 2 * opened.elements
+    assert opened.shape("decoder.layers.59.mlp.experts.experts.linear_fc2.weight") == (512, 4096, 2176)
+    assert len(opened["decoder.layers.59.mlp.experts.experts.linear_fc2.weight"].pieces) == 64
+    assert opened.values["iteration"] == 1000
+    assert sum(file.stat().st_blocks for file in path.glob("*.distcp")) == 0
+    with pytest.raises(WorkbenchError, match=r"distcp: decoder\.layers\.0\.mixer\.small0\.weight cannot be read"):
+        opened.read("decoder.layers.0.mixer.small0.weight")

@@ -17,6 +17,7 @@ from workbench.checkpoint.dtypes import Array, dtype_of
 from workbench.checkpoint.source import Checkpoint, StoredObject
 from workbench.checkpoint.tensors import Piece, StoredTensor, check_covered, row_major
 from workbench.checkpoint.torch_file import read_torch
+from workbench.checkpoint.uncollected import uncollected
 from workbench.errors import WorkbenchError
 
 
@@ -48,7 +49,8 @@ def check_is_folder(path: Path, expected: str) -> None:
 
 def stored_tensors(metadata: Metadata) -> dict[str, StoredTensor]:
     """Every tensor of a folder, made up of its shards; `WorkbenchError` where one is missing or two overlap."""
-    return {name: _tensor(name, entry) for name, entry in metadata.tensors.items()}
+    with uncollected():
+        return {name: _tensor(name, entry) for name, entry in metadata.tensors.items()}
 
 
 def leftovers(folder: Path, metadata: Metadata) -> tuple[str, ...]:

@@ -7,12 +7,10 @@ become their names. What the pickle then says is checked before anybody uses it:
 
 from __future__ import annotations
 
-import gc
 import math
 import reprlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any, NamedTuple, TypeGuard
 from workbench.checkpoint.buffers import FileBuffer
 from workbench.checkpoint.dtypes import DTYPES, dtype_of
 from workbench.checkpoint.pickles import PLAIN, Inert, Origin, load, name_of
+from workbench.checkpoint.uncollected import uncollected
 from workbench.errors import WorkbenchError
 
 type Shape = tuple[int, ...]
@@ -100,7 +99,7 @@ def read_metadata(folder: Path) -> Metadata:
     where it is damaged, a data file is missing or too short, or two tensors lie in the same bytes.
     """
     file = folder / NAME
-    with _no_collection():
+    with uncollected():
         fields = _load(file)
         files: dict[str, FileBuffer] = {}
         places = _places(file, fields.get("storage_data"), files)
@@ -278,15 +277,3 @@ def _alone(folder: Path) -> str:
 def _origin(value: Any) -> Origin | None:
     """Which class a value is of; None for a plain value, and for a class itself."""
     return value.origin if isinstance(value, Inert) else None
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Millions of new objects and no garbage among them: looking for it takes longer than all the rest."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

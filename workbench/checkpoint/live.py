@@ -75,13 +75,15 @@ class _Collected:
         self.tensors: dict[str, StoredTensor] = {}
         self.objects: dict[str, StoredObject] = {}
         self.values: dict[str, Any] = {}
-        self.empty_extras = 0
+        self.empty_extras = self.cut = 0
 
     def checkpoint(self, where: str, form: str) -> Checkpoint:
-        notes: tuple[str, ...] = ()
+        notes = []
         if self.empty_extras:
-            notes = (f"{self.empty_extras} _extra_state entries that hold nothing were left out",)
-        return Checkpoint(where, form, self.tensors, self.objects, self.values, notes)
+            notes.append(f"{self.empty_extras} _extra_state entries that hold nothing were left out")
+        if self.cut:
+            notes.append(f"the optimizer's states of {self.cut} weights are flat pieces: other ranks hold the rest")
+        return Checkpoint(where, form, self.tensors, self.objects, self.values, tuple(notes))
 
     def add_mapping(self, prefix: str, mapping: Mapping[Any, Any], modules: Sequence[Any], depth: int = 0) -> None:
         if depth > 64:
@@ -98,10 +100,11 @@ class _Collected:
 
     def add_optimizer(self, prefix: str, optimizer: Any, modules: Sequence[Any]) -> None:
         names = {id(weight): name for module in modules for name, weight in as_module(module).named_parameters()}
-        tensors, groups = optimizer_state(optimizer, names)
-        for name, tensor in tensors:
+        state = optimizer_state(optimizer, names)
+        for name, tensor in state.tensors:
             self.tensors[f"{prefix}{name}"] = of_tensor(f"{prefix}{name}", tensor)
-        self.values[f"{prefix}param_groups"] = groups
+        self.values[f"{prefix}param_groups"] = state.groups
+        self.cut += state.cut
 
     def _add(self, name: str, value: Any, modules: Sequence[Any], depth: int) -> None:
         torch = sys.modules.get("torch")

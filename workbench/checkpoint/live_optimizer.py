@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from workbench.errors import WorkbenchError
@@ -30,15 +31,22 @@ def is_optimizer(what: Any) -> bool:
     return isinstance(what, torch.optim.Optimizer) or bool(_torch_optimizers(what, torch))
 
 
-def optimizer_state(optimizer: Any, names: Mapping[int, str]) -> tuple[list[tuple[str, Any]], list[dict[str, Any]]]:
-    """([("state.exp_avg.<weight>", tensor), …], the settings of each group with its weights' names).
+@dataclass(frozen=True)
+class State:
+    """What an optimizer holds: ("state.exp_avg.<weight>", tensor) pairs, the settings of each group with its weights' names, and
+    how many weights' states are flat pieces, because other ranks have the rest."""
 
-    `names` is id of a weight → its name; a weight that is not there is called by its number.
-    """
+    tensors: list[tuple[str, Any]]
+    groups: list[dict[str, Any]]
+    cut: int
+
+
+def optimizer_state(optimizer: Any, names: Mapping[int, str]) -> State:
+    """Everything that an optimizer holds. `names` is id of a weight → its name; one that is not there is called by its number."""
     torch = sys.modules["torch"]
     tensors: list[tuple[str, Any]] = []
     groups: list[dict[str, Any]] = []
-    count = 0
+    count = cut = 0
     for outer, inner in _torch_optimizers(optimizer, torch):
         masters, views = _owners(outer, *_MASTERS), _owners(outer, _VIEWS)
         for group in inner.param_groups:
@@ -48,6 +56,7 @@ def optimizer_state(optimizer: Any, names: Mapping[int, str]) -> tuple[list[tupl
                 name = names.get(id(owner), str(count))
                 count += 1
                 held.append(name)
+                cut += weight.numel() != owner.numel()
                 if id(weight) in masters:
                     tensors.append((f"state.{_MASTER}.{name}", _shaped(weight, owner)))
                 for kind, value in inner.state.get(weight, {}).items():
@@ -55,7 +64,7 @@ def optimizer_state(optimizer: Any, names: Mapping[int, str]) -> tuple[list[tupl
             settings = {key: value for key, value in group.items() if key != "params"}
             groups.append({**settings, "params": held})
     _check_once(tensors)
-    return tensors, groups
+    return State(tensors, groups, cut)
 
 
 # ------------------------------------------------------------------------------------------------------
