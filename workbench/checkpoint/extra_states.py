@@ -16,10 +16,11 @@ from workbench.checkpoint.tensors import Piece, StoredTensor
 
 _WORD = "._extra_state/shard_"
 _LINEAR = re.compile(
-    r"((?:decoder|mtp)\..+\.(?:linear_\w+|in_proj|out_proj|eh_proj|fc[12]_latent_proj)|output_layer)\.weight(?:\.\w+)?"
+    r"((?:decoder|mtp)\.(?!.*\.indexer\.).+\.(?:linear_\w+|in_proj|out_proj|eh_proj|fc[12]_latent_proj)|output_layer)"
+    r"\.weight(?:_[wv]|\.\w+)?"
 )
-# Norms of Transformer Engine; the gated norm inside a Mamba mixer is none of its modules.
-_NORM = re.compile(r"((?:decoder|mtp)\.(?!.*\bmixer\.norm\.).*norm)\.weight")
+# More of Transformer Engine's modules: norms (but for the gated one inside a Mamba mixer), the indexer of sparse attention.
+_MORE = re.compile(r"((?:decoder|mtp)\.(?!.*\bmixer\.norm\.)(?:.*norm|.*\.indexer\.linear_\w+))\.weight")
 _LAYER_AXIS = re.compile(r"(?:.*\.)?decoder\.layers\.(?![0-9])")
 _EXPERT_AXIS = re.compile(r".*\.mlp\.experts\.experts\.(?![0-9])")
 
@@ -40,14 +41,14 @@ def is_extra_state(key: str) -> bool:
     return _WORD in key
 
 
-def needed(tensors: Mapping[str, StoredTensor], *, gpt: bool, norms: bool) -> dict[str, StoredObject | None]:
-    """The keys that a model with these stored tensors asks for, empty; `norms` for one of Transformer Engine's modules.
+def needed(tensors: Mapping[str, StoredTensor], *, gpt: bool, te: bool) -> dict[str, StoredObject | None]:
+    """The keys that a model with these stored tensors asks for, empty; `te` for one of Transformer Engine's modules.
 
     A GPT model stores none for its output layer (megatron/core/models/gpt/gpt_model.py, `sharded_state_dict`).
     """
     found: dict[str, StoredObject | None] = {}
     for name, tensor in tensors.items():
-        module = _module(name, norms)
+        module = _module(name, te)
         if module is not None and not (gpt and module == "output_layer"):
             axes = sharded_axes(name)
             found |= {_key(module, index, tensor.shape[:axes]): None for index in _indices(tensor.shape[:axes])}
@@ -64,7 +65,7 @@ def carried(
     places = {id(piece.data): (name, piece) for name, tensor in source.items() for piece in tensor.pieces}
     found: dict[str, StoredObject | None] = {}
     for name, tensor in target.items():
-        module = _module(name, norms=True)
+        module = _module(name, te=True)
         if module is None:
             continue
         axes = sharded_axes(name)
@@ -72,7 +73,7 @@ def carried(
             if id(piece.data) not in places:
                 continue
             old, whole = places[id(piece.data)]
-            old_module, old_axes = _module(old, norms=True), sharded_axes(old)
+            old_module, old_axes = _module(old, te=True), sharded_axes(old)
             if old_module is None:
                 continue
             old_index = _index(piece, whole, tensor.dtype)[:old_axes]
@@ -85,8 +86,8 @@ def carried(
 # ------------------------------------------------------------------------------------------------------
 
 
-def _module(name: str, norms: bool) -> str | None:
-    match = _LINEAR.fullmatch(name) or (_NORM.fullmatch(name) if norms else None)
+def _module(name: str, te: bool) -> str | None:
+    match = _LINEAR.fullmatch(name) or (_MORE.fullmatch(name) if te else None)
     return match[1] if match else None
 
 

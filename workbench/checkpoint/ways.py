@@ -178,8 +178,8 @@ class _TorchDist:
         else:
             objects, common = {}, self._values()
         if not any(map(is_extra_state, objects)):
-            norms = self.plan.backend == "te"
-            objects = {**objects, **needed(self.tensors, gpt=self.plan.to == "gpt", norms=norms)}
+            te = self.plan.backend == "te"
+            objects = {**objects, **needed(self.tensors, gpt=self.plan.to == "gpt", te=te)}
         return write_torch_dist(
             place, self.tensors, objects=objects, common=common, sharded_axes=sharded_axes, progress=progress
         )
