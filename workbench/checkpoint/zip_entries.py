@@ -1,8 +1,9 @@
 """Where the entries of a zip archive lie, so that they can be mapped instead of extracted. Pure, but for the bytes it is given.
 
 `torch.save` writes archives of uncompressed entries; the archive may be a part of a larger file, as the records of `.distcp`
-files are. Anything else that a zip file may be is refused or (compressed entries, a few bytes of which can claim to be
-petabytes) marked: encrypted entries, entries outside of the archive, two of one name. Structures: APPNOTE.TXT 6.3.10, sections 4.3.7 to 4.3.16.
+files are. Anything else that a zip file may be is refused: encrypted entries, entries outside of the archive, two of one name.
+Compressed ones, a few bytes of which can claim to be petabytes, are marked. Structures: APPNOTE.TXT 6.3.10, sections 4.3.7
+to 4.3.16.
 """
 
 from __future__ import annotations
