@@ -109,10 +109,13 @@ _lock = Lock()
 
 def _mapped(key: _Key) -> mmap.mmap:
     with _lock:
+        path, device, inode, size, _ = key
         if key in _maps:
             _maps.move_to_end(key)
+            # What is mapped beyond a file's end ends the process when it is touched; this asks the file's own size.
+            if _maps[key].size() < size:
+                raise WorkbenchError(f"{path} became shorter while it was read")
             return _maps[key]
-        path, device, inode, size, _ = key
         try:
             descriptor = os.open(path, os.O_RDONLY)
             try:
