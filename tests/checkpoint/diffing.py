@@ -18,7 +18,7 @@ from workbench.pattern.model import Pattern
 type Arrays = dict[str, Any]
 
 
-def checkpoint(arrays: Mapping[str, Any], objects: Mapping[str, bytes] = {}, **fields: Any) -> Checkpoint:  # noqa: B006
+def checkpoint(arrays: Mapping[str, Any], objects: Mapping[str, bytes] = {}, **fields: Any) -> Checkpoint:
     """Arrays as a checkpoint; a pair (raw bits, dtype) for what numpy has no type for."""
     tensors = {}
     for name, value in arrays.items():

@@ -141,7 +141,9 @@ def _shift_words(first: tuple[Layer, Layer]) -> str:
     places = first[1][2] - first[0][2]
     some = f"{abs(places)} place{'s' if abs(places) > 1 else ''}"
     return (
-        f"{some} later, as if something was inserted" if places > 0 else f"{some} earlier, as if something was removed"
+        f": {some} later, as if something was inserted"
+        if places > 0
+        else f": {some} earlier, as if something was removed"
     )
 
 
