@@ -22,6 +22,7 @@ from workbench.checkpoint.recorded import Claim, claims, iteration_of
 from workbench.checkpoint.source import Checkpoint
 from workbench.checkpoint.sublayers import Shapes, Sorted, by_sublayer
 from workbench.checkpoint.tensor_groups import tensor_groups
+from workbench.checkpoint.uncollected import uncollected
 from workbench.errors import WorkbenchError
 from workbench.pattern.model import Pattern
 from workbench.pattern.rewrites import compressed
@@ -39,21 +40,16 @@ def inspect(what: Any, against: Any = None, *, sizes: ModelSizes | None = None) 
     layer kinds alone), a preset or an `Architecture`, or where another checkpoint (a path) does. Raises `WorkbenchError`
     when a path is no checkpoint, or `against` is nothing of these.
     """
-    checkpoint = _opened(what)
-    wanted = against if isinstance(against, Wanted) else None
-    if wanted is None and against is not None:
-        wanted = _wanted(against, sizes)
-    found = _looked_at(checkpoint)
-    result = _inspection(found)
-    if wanted is None:
-        return result
-    return replace(result, preflight=preflight(found.shapes, wanted, found.layout.name))
-
-
-def stored_shapes(what: Any) -> tuple[Pattern | None, Shapes]:
-    """The pattern and the canonical names and shapes of a checkpoint's weights."""
-    found = _looked_at(_opened(what))
-    return found.inferred.pattern, found.shapes
+    with uncollected():
+        checkpoint = _opened(what)
+        wanted = against if isinstance(against, Wanted) else None
+        if wanted is None and against is not None:
+            wanted = _wanted(against, sizes)
+        found = _looked_at(checkpoint)
+        result = _inspection(found)
+        if wanted is None:
+            return result
+        return replace(result, preflight=preflight(found.shapes, wanted, found.layout.name))
 
 
 # ------------------------------------------------------------------------------------------------------

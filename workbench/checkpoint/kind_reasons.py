@@ -8,6 +8,7 @@ from workbench.checkpoint.alignment import Alignment, align, sentences
 from workbench.checkpoint.places import Place, symbol_at
 from workbench.checkpoint.sublayers import Key, Sorted, ranges
 from workbench.pattern.model import Pattern
+from workbench.pattern.rewrites import compressed
 from workbench.pattern.symbols import symbol_of
 
 type Order = tuple[int, int]  # MTP depth (-1: the main model) and index
@@ -15,6 +16,7 @@ type Paired = tuple[Key, Key]  # a sub-layer of the model, and the one of the ch
 
 _NOTHING, _STRANGE = "·", "?"  # no sub-layer of this number; one that is of no kind, or of two
 _SHOWN = 6  # names in a row; the rest is counted
+_MOST_CHANGES = 6  # places of a pattern that are said one by one; more are another pattern
 
 
 def kind_reasons(model: Sorted, held: Sorted, pattern: Pattern) -> tuple[list[tuple[Order, str]], list[Paired]]:
@@ -32,6 +34,9 @@ def kind_reasons(model: Sorted, held: Sorted, pattern: Pattern) -> tuple[list[tu
             continue
         pairs += [((depth, left), (depth, right)) for left, right in alignment.pairs if ours[left] == theirs[right]]
         where, order = ("", -1) if depth is None else (f"MTP depth {depth + 1}, ", depth)
+        if len(alignment.changes) > _MOST_CHANGES:
+            lines.append(((order, 0), f"{where}{_other_pattern(ours, theirs, len(alignment.changes))}"))
+            continue
         told = sentences(ours, theirs, alignment, where)
         lines += (((order, change.start), line) for change, line in zip(alignment.changes, told, strict=True))
     return lines, pairs
@@ -67,6 +72,13 @@ def _held(held: Sorted, depth: int | None) -> str:
     return "".join(found)
 
 
+def _other_pattern(ours: str, theirs: str, places: int) -> str:
+    return (
+        f"the layers differ in {places} places: the model has {len(ours)} sub-layers, {compressed(Pattern(ours))}, and the checkpoint "
+        f"has {len(theirs)}, {compressed(Pattern(theirs))}"
+    )
+
+
 def _by_number(alignment: Alignment, ours: str, theirs: str) -> bool:
     """True where every difference is at one number on both sides, or is what one side has behind the other's end."""
     if {_NOTHING, _STRANGE} & set(ours + theirs):
@@ -81,7 +93,11 @@ def _by_number(alignment: Alignment, ours: str, theirs: str) -> bool:
 def _numbered(ours: str, theirs: str, depth: int | None, held: Sorted, pattern: Pattern) -> Iterator[tuple[Order, str]]:
     """One sentence for all sub-layers of which the same is to say."""
     said: dict[tuple[str, str], list[int]] = {}
-    for index in range(max(len(ours), len(theirs))):
+    shared, longest = min(len(ours), len(theirs)), max(len(ours), len(theirs))
+    if longest - shared > _MOST_CHANGES and len(set(ours[shared:] + theirs[shared:])) > 1:
+        yield (-1 if depth is None else depth, shared), _end(ours, theirs, depth)
+        longest = shared
+    for index in range(longest):
         mine = ours[index : index + 1] or _NOTHING
         other = theirs[index : index + 1] or _NOTHING
         if mine != other:
@@ -93,6 +109,16 @@ def _numbered(ours: str, theirs: str, depth: int | None, held: Sorted, pattern: 
         where = "" if depth is None else f"MTP depth {depth + 1}, "
         verb = f"sub-layers {ranges(indices)} are" if many else f"sub-layer {indices[0]} is"
         yield (-1 if depth is None else depth, indices[0]), f"{where}{verb} {is_what}, and the checkpoint {has_what}"
+
+
+def _end(ours: str, theirs: str, depth: int | None) -> str:
+    """One side goes on behind the other's end, with layers of several kinds."""
+    where = "" if depth is None else f"MTP depth {depth + 1}, "
+    longer, shorter = ("the model", "the checkpoint") if len(ours) > len(theirs) else ("the checkpoint", "the model")
+    rest = (ours if len(ours) > len(theirs) else theirs)[min(len(ours), len(theirs)) :]
+    shown = rest if set(rest) & {_NOTHING, _STRANGE} else compressed(Pattern(rest))
+    start, stop = min(len(ours), len(theirs)), max(len(ours), len(theirs)) - 1
+    return f"{where}{longer} goes on behind the end of {shorter}: sub-layers {start}–{stop}, {shown}"
 
 
 def _sentence(mine: str, other: str, symbols: str, names: Collection[str], pattern: Pattern) -> tuple[str, str]:

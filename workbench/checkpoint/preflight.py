@@ -11,7 +11,7 @@ from workbench.arch.architecture import Architecture
 from workbench.checkpoint.inspection import Preflight
 from workbench.checkpoint.interop import from_gpt_refusals, gpt_layers
 from workbench.checkpoint.kind_reasons import kind_reasons
-from workbench.checkpoint.reasons import reasons
+from workbench.checkpoint.reasons import reasons, shapes_of
 from workbench.checkpoint.sublayers import Key, Shapes, Sorted, by_sublayer, ranges
 from workbench.pattern.model import Pattern
 
@@ -33,8 +33,7 @@ class Wanted:
 
 def wanted_by(architecture: Architecture, name: str, notes: tuple[str, ...] = ()) -> Wanted:
     """The model of a pattern with sizes."""
-    shapes = {tensor.name: tensor.shape for tensor in architecture.canonical()}
-    return Wanted(name, architecture.pattern, shapes, notes)
+    return Wanted(name, architecture.pattern, shapes_of(architecture), notes)
 
 
 def preflight(found: Shapes, wanted: Wanted, layout: str) -> Preflight:

@@ -41,6 +41,20 @@ def reasons(wanted: Mapping[str, Shape], found: Mapping[str, Shape], pattern: Pa
     return [*(line for _, line in rest), *shapes]
 
 
+def shapes_of(architecture: Architecture) -> dict[str, Shape]:
+    """Canonical name → shape of a model; layers of a kind have their rows expanded once."""
+    expanded: dict[int, list[tuple[str, Shape]]] = {}
+    found: dict[str, Shape] = {}
+    for part in architecture.parts:
+        rows = expanded.get(id(part.rows))
+        if rows is None:
+            rows = [(weight.name, weight.shape) for row in part.rows for weight in row.each()]
+            expanded[id(part.rows)] = rows
+        for name, shape in rows:
+            found[part.prefix + name] = shape
+    return found
+
+
 def size_reasons(wanted: Shapes, found: Shapes) -> list[str] | None:
     """A sentence a size that differs, and what else is odd about the checkpoint; None where sizes do not explain it."""
     ours, theirs = infer(wanted), infer(found)
@@ -59,6 +73,8 @@ def own_reasons(inferred: Inferred, found: Shapes) -> list[str] | None:
     predicted = _predicted(inferred)
     if predicted is None or inferred.pattern is None:
         return None
+    if predicted == found:
+        return []
     model, held = by_sublayer(predicted), by_sublayer(found)
     pairs = [(key, key) for key in model.layers if key in held.layers and key not in inferred.odd_layers]
     return [line for _, line in differences(model, held, pairs, inferred.pattern, _OWN)]
@@ -118,7 +134,7 @@ def _predicted(inferred: Inferred) -> dict[str, Shape] | None:
     if inferred.pattern is None or sizes is None:
         return None
     try:
-        return {tensor.name: tensor.shape for tensor in Architecture(inferred.pattern, sizes).canonical()}
+        return shapes_of(Architecture(inferred.pattern, sizes))
     except SizesError:  # a size that a layer kind cannot do without did not show
         return None
 

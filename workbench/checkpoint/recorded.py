@@ -100,7 +100,18 @@ def _config(values: Mapping[str, Any]) -> Claim | None:
         found = from_hugging_face(config)
     except WorkbenchError as error:
         return Claim("config.json", notes=(str(error),))
-    return Claim("config.json", found.pattern, plain_values(found.sizes, found.pattern), found.caveats)
+    said = plain_values(found.sizes, found.pattern)
+    # What the sizes have whatever the file says is no word of its.
+    unsaid = {
+        "moe_aux_loss_coeff": found.sizes.moe_aux_loss_coeff is None,
+        "rotary_base": not found.sizes.rotary_percent,
+    }
+    return Claim(
+        "config.json",
+        found.pattern,
+        {name: value for name, value in said.items() if not unsaid.get(name)},
+        found.caveats,
+    )
 
 
 def _arguments(held: Any) -> Claim | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -32,13 +33,15 @@ def tensor_groups(checkpoint: Checkpoint, layout: Layout, names: Sorted) -> tupl
     # A transformers model's layers are not ours: they fold by their numbers.
     ordinal = {} if layout.name == "hugging_face" else _ordinals(names)
     rows: dict[Alike, list[int | None]] = {}
-    elements: dict[Alike, int] = {}
+    folded: dict[str, str] = {}  # the same few names in every layer
     for name, tensor in _named(checkpoint, layout):
         state, root = _state(name)
         place = locate(root)
         if place.index is not None:
             symbol = names.symbols.get((place.depth, place.index)) or None
-            key = (state, symbol, place.depth, _folded(place.rest), tensor.shape, tensor.dtype)
+            if (name := folded.get(place.rest, "")) == "":
+                name = folded[place.rest] = _folded(place.rest)
+            key = (state, symbol, place.depth, name, tensor.shape, tensor.dtype)
             at: int | None = place.index
         elif layout.name == "hugging_face" and (match := _NUMBERED.fullmatch(root)):
             key = (match[1], None, None, _folded(match[3]), tensor.shape, tensor.dtype)
@@ -46,8 +49,7 @@ def tensor_groups(checkpoint: Checkpoint, layout: Layout, names: Sorted) -> tupl
         else:
             key, at = (state, None, None, root, tensor.shape, tensor.dtype), None
         rows.setdefault(key, []).append(at)
-        elements[key] = elements.get(key, 0) + tensor.elements
-    found = [_group(key, places, ordinal, elements[key]) for key, places in rows.items()]
+    found = [_group(key, places, ordinal) for key, places in rows.items()]
     return tuple(found)
 
 
@@ -94,7 +96,7 @@ def _ordinals(names: Sorted) -> dict[Key, int]:
     return found
 
 
-def _group(key: Alike, places: list[int | None], ordinal: dict[Key, int], elements: int) -> TensorGroup:
+def _group(key: Alike, places: list[int | None], ordinal: dict[Key, int]) -> TensorGroup:
     state, symbol, depth, name, shape, dtype = key
     indices = sorted({at for at in places if at is not None})
     if not indices:
@@ -104,7 +106,7 @@ def _group(key: Alike, places: list[int | None], ordinal: dict[Key, int], elemen
         where = "" if depth is None else f"MTP depth {depth + 1}, "
         place = f"{where}{noun} {_run(indices, depth, ordinal)}"
     prefix = state if not indices or state.startswith(("optimizer.", "chained_")) else f"{state}*."
-    return TensorGroup(place, symbol, f"{prefix}{name}", shape, dtype, len(places), elements)
+    return TensorGroup(place, symbol, f"{prefix}{name}", shape, dtype, len(places), len(places) * math.prod(shape))
 
 
 def _run(indices: list[int], depth: int | None, ordinal: dict[Key, int]) -> str:

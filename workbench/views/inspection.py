@@ -58,11 +58,14 @@ def banner(found: Inspection) -> scene.Banner:
                 scene.Status("not-run", "UNKNOWN"), "No name in it is one of a hybrid, GPT or transformers model."
             )
         return scene.Banner(
-            scene.Status("not-run", "UNCLEAR"), f"{_layout_words(found)} whose layers spell no pattern."
+            scene.Status("not-run", "UNCLEAR"), f"{_LAYOUTS[found.layout]} whose layers spell no pattern."
         )
     layers = counted(len(found.pattern.sublayers), "sub-layer")
     mtp = f" and {counted(found.pattern.mtp.depths, 'MTP depth')}" if found.pattern.mtp else ""
-    said = f"{_layout_words(found)} of {layers}{mtp}, {amount(found.parameters.total)} parameters"
+    parameters = counted(found.parameters.total, "parameter")
+    if found.parameters.total >= 1000:
+        parameters = f"{amount(found.parameters.total)} parameters"
+    said = f"{_LAYOUTS[found.layout]} {layers}{mtp}, {parameters}"
     if found.findings:
         return scene.Banner(
             scene.Status("fail", "ODD"), f"{said}, with {counted(len(found.findings), 'contradiction')}."
@@ -186,19 +189,12 @@ def mimebundle(found: Inspection) -> dict[str, str]:
 
 _OPTIONS = {"fused": "a fused model", "hybrid": "a hybrid model", "gpt": "a GPT model", "grouped": "the group dialect"}
 _LAYOUTS = {
-    "canonical": "A hybrid model in the canonical layout",
-    "fused": "A fused model's own names:",
-    "gpt": "A GPT model",
-    "grouped": "A model in the newer group dialect",
-    "hugging_face": "A transformers model",
-    "other": "Unknown names",
+    "canonical": "A hybrid model in the canonical layout,",
+    "fused": "A hybrid model under the names of its fused blocks,",
+    "gpt": "A GPT model,",
+    "grouped": "A hybrid model in the newer group dialect,",
+    "hugging_face": "A transformers model,",
 }
-
-
-def _layout_words(found: Inspection) -> str:
-    if found.layout == "fused":
-        return "A model with the names of its fused blocks"
-    return _LAYOUTS.get(found.layout, found.layout)
 
 
 def _sizes(found: Inspection) -> tuple[scene.Part, ...]:
