@@ -15,6 +15,9 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
+from workbench.checkpoint.live import open_live
+from workbench.errors import WorkbenchError
+
 
 def main(folder: Path) -> None:
     """Save `folder/dcp` from both ranks."""
@@ -44,6 +47,12 @@ def main(folder: Path) -> None:
     assert isinstance(state["both"], DTensor)
     dcp.save({"model": state}, checkpoint_id=folder / "dcp")
     if dist.get_rank() == 0:
+        live = open_live({"replicated": state["replicated"]}).read("replicated")
+        assert torch.equal(live, whole["replicated"])
+        try:
+            open_live({"rows": state["rows"]})
+        except WorkbenchError as error:
+            (folder / "live.txt").write_text(str(error))
         torch.save(whole, folder / "whole.pt")
     dist.destroy_process_group()
 

@@ -139,6 +139,9 @@ def test_what_two_ranks_sharded(tmp_path):
         "rows": 2, "columns": 2, "uneven": 2, "one_row": 1, "replicated": 1, "both": 2, "plain": 1
     }  # fmt: skip
     assert [*opened.objects] == ["model.step"]
+    assert (tmp_path / "live.txt").read_text() == (
+        "rows is [6, 5] over several ranks, and this one holds [3, 5] of it: save a checkpoint, and open that"
+    )
     assert torch.equal(opened.read("model.columns", (slice(1, 3), slice(2, 6))), whole["columns"][1:3, 2:6])
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.testing._internal.two_tensor import TwoTensor
 
 from workbench.checkpoint.live import open_live
 from workbench.checkpoint.live_tensors import DeviceBuffer
@@ -171,6 +172,23 @@ def test_meta_and_fake_tensors_have_names_and_shapes():
     for name in ("fake", "model.weight"):
         with pytest.raises(WorkbenchError, match=f"{name} is on the meta device: it has a shape and no values to read"):
             opened.read(name)
+
+
+def test_tensors_that_are_more_than_their_bytes_are_refused():
+    """Subclasses that compute (quantized ones, pairs) have a memory that holds nothing."""
+    with pytest.raises(WorkbenchError, match="a is a TwoTensor, which is more than its bytes: give a plain tensor"):
+        open_live({"a": TwoTensor(torch.ones(3), torch.ones(3))})
+    with pytest.raises(WorkbenchError, match="a is a nested tensor: give its parts"):
+        open_live({"a": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])})
+    with pytest.raises(WorkbenchError, match="weight has no shape yet: run the lazy module once"):
+        open_live(nn.LazyLinear(3))
+
+
+def test_freed_memory_is_an_error():
+    tensor = torch.ones(8)
+    tensor.untyped_storage().resize_(0)
+    with pytest.raises(WorkbenchError, match="a has a memory of 0 bytes: it was freed"):
+        open_live({"a": tensor})
 
 
 def test_sparse_tensors_are_refused():

@@ -36,7 +36,13 @@ def of_tensor(name: str, tensor: Any) -> StoredTensor:
     import torch
     from torch._subclasses.fake_tensor import FakeTensor
 
+    if torch.nn.parameter.is_lazy(tensor):
+        raise WorkbenchError(f"{name} has no shape yet: run the lazy module once")
     tensor = _local(name, tensor.detach())
+    if not isinstance(tensor, FakeTensor) and type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        raise WorkbenchError(f"{name} is a {type(tensor).__name__}, which is more than its bytes: give a plain tensor")
+    if tensor.is_nested:
+        raise WorkbenchError(f"{name} is a nested tensor: give its parts")
     dtype = str(tensor.dtype).removeprefix("torch.")
     if tensor.layout != torch.strided or dtype not in DTYPES:
         raise WorkbenchError(f"{name} is a tensor of {tensor.dtype} in {tensor.layout}, which no checkpoint holds")
@@ -51,7 +57,7 @@ def of_tensor(name: str, tensor: Any) -> StoredTensor:
     start = tensor.storage_offset() * tensor.itemsize
     if tensor.numel() and start + reach * tensor.itemsize > storage.nbytes():
         raise WorkbenchError(
-            f"{name} is a {type(tensor).__name__} that holds its values elsewhere: give a plain tensor"
+            f"{name} has a memory of {storage.nbytes()} bytes: it was freed, as FSDP and offloading do"
         )
     memory = torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
     return _strided(name, memory, shape, dtype, strides, start)
