@@ -59,15 +59,26 @@ def test_the_costs_are_what_the_comment_says() -> None:
     assert str(eval(stages.split("#")[0], space)).count("|") == 7
 
 
+def test_the_checkpoints_are_what_their_comments_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = examples(GUIDE)[2].splitlines()
+    space: dict[str, object] = {}
+    exec("\n".join(lines[:-3]), space)
+    assert [eval(line.split("#")[0], space) for line in lines[-3:]] == ["M[*-]", True, True]
+
+
 def test_the_last_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(examples(GUIDE)[2], {})
+    exec(examples(GUIDE)[3], {})
     assert (tmp_path / "run" / "step-0" / "metadata.json").exists()
 
 
 def test_the_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
     commands = re.findall(r"\$ workbench (\w+)", GUIDE)
-    assert {"explain", "fuse", "draw", "verify", "presets", "cost", "balance", "report", "lab"} == set(commands)
+    assert {
+        *("explain", "fuse", "draw", "verify", "presets", "cost", "balance", "report", "lab"),
+        *("inspect", "diff", "convert"),
+    } == set(commands)
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out

@@ -12,6 +12,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9]*.ipynb"
 FIRST = "01_from_pattern_to_proof"
 COSTS = "02_what_it_costs"
 TEACHING = "03_teaching_fusion"
+CHECKPOINTS = "04_checkpoints"
 EDIT = "00_edit_a_pattern"
 
 
