@@ -29,8 +29,7 @@ _BACKENDS = {"te": "Transformer Engine's names", "local": "names of local module
 def layout_sentence(layouts: tuple[Layout, Layout], rows: Sequence[Row], *, same: bool) -> Iterator[str]:
     """How the names differ, where they do and are explained; `same` says that nothing else differs."""
     left, right = layouts
-    renamed = sum(row.by == "layout" for row in rows)
-    if not renamed:
+    if not any(row.by == "layout" for row in rows):
         return
     parts = []
     if left.name != right.name:
@@ -41,10 +40,13 @@ def layout_sentence(layouts: tuple[Layout, Layout], rows: Sequence[Row], *, same
         parts.append(f"the left has {_FORMS[left.form]}, the right {_FORMS[right.form]}")
     if left.backend != right.backend and left.backend and right.backend:
         parts.append(f"the left has {_BACKENDS[left.backend]}, the right {_BACKENDS[right.backend]}")
-    if not parts:
+    if not parts and left.pattern == right.pattern:
+        written = sum(row.by == "layout" for row in rows)
         parts.append(
-            f"{counted(renamed, 'tensor')} of the same meaning {'has' if renamed == 1 else 'have'} another name"
+            f"{counted(written, 'tensor')} of the same meaning {'is' if written == 1 else 'are'} written otherwise"
         )
+    if not parts:  # sub-layers have other numbers, and that is told of the patterns
+        return
     end = "nothing differs but the names" if same else "that alone is no difference"
     yield f"{'; '.join(parts)}: {end}"
 

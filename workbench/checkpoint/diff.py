@@ -82,7 +82,8 @@ def diff(
     )
     sentences += objects.object_sentences(differences)
     identical = values and not any(each.content for each in differences)
-    sentences = [*causes.layout_sentence(layouts, rows, same=identical), *sentences]
+    about_names = causes.layout_sentence(layouts, rows, same=identical)
+    sentences = [*about_names, *sentences] if identical else [*sentences, *about_names]
     sentences += objects.value_sentences(sides[0].values, sides[1].values)
     return Diff(
         left=_side(sides[0], layouts[0], sides[1]),

@@ -194,6 +194,7 @@ def _follows(router: Row, order: Mapping[str, str]) -> bool:
         [(left.select(0, expert), right.select(0, there)) for expert, there in zip(experts, at, strict=True)]
     )
     if follows:
+        router.moved = True
         _add(router, "its rows are in the order of the experts")
     return follows
 

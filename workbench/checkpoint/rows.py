@@ -55,7 +55,7 @@ class Row:
     other_name: str | None = None
     metrics: Metrics | None = None
     cause: str = ""  # what explains this difference alone: "transposed", …
-    moved: bool = False  # its content is the other side's under another name, or the other way round
+    moved: bool = False  # its content is the other side's under another name or in another order, and that is told
 
     @property
     def elements(self) -> int:
