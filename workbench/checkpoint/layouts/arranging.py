@@ -166,7 +166,7 @@ class _Writer:
 
 @lru_cache(maxsize=65536)
 def _local(symbol: str, rest: str) -> str:
-    return canonical_to_local(symbol, rest)
+    return canonical_to_local(symbol, rest) if symbol else rest
 
 
 @lru_cache(maxsize=65536)

@@ -37,9 +37,15 @@ def layout_of(checkpoint: Checkpoint) -> Layout:
         return _of_stack(checkpoint) or foreign(checkpoint)
     found = _Found(checkpoint)
     layers, outside = one_numbering(names, found.reasons, found.left)
+    found.lost = bool(found.left)
     along_axis = found.spread(layers)
     held = {layer: members_of(all_rests(entries)) for layer, entries in layers.items()}
-    shape = shape_of(held, _final_norms(outside), _mtp_depths(outside), along_axis=along_axis)
+    if not any(member.symbol for members in held.values() for member in members) and not any(
+        place_outside(entry.name) or entry.name.startswith(GPT_FINAL_NORM) for entry in outside
+    ):
+        return foreign(checkpoint)  # another library's `decoder.layers.`
+    norms = _final_norms(outside)
+    shape = shape_of(held, norms, _mtp_depths(outside), along_axis=along_axis, lost=found.lost)
     found.gather(layers, held, shape)
     found.put_outside(outside)
     canonical = found.in_order(names.states)
@@ -79,6 +85,7 @@ class _Found:
         self.checkpoint = checkpoint
         self.reasons: list[str] = []
         self.left: list[str] = []
+        self.lost = False  # whole layers were left without a place
         self.stored = checkpoint.format == "torch_dist"
         self.backends: set[str] = set()
         self.slices: dict[Layer, dict[str, StoredTensor]] = {}
@@ -94,10 +101,15 @@ class _Found:
         counts = Counter(shape[0] for shape in shapes.values() if shape and shape[0] <= MOST_LAYERS)
         count = counts.most_common(1)[0][0] if counts else 0
         fitting = [entry for entry in names if shapes[entry.written][:1] == (count,)]
-        if any(layer.depth == MAIN for layer in layers) or not count:
-            fitting = []
+        if any(layer.depth == MAIN for layer in layers):
+            fitting, self.lost = [], True
             self.reasons.append(
                 "some layers are numbered and others an axis of each tensor: the latter keep their names"
+            )
+        elif not count:
+            fitting, self.lost = [], True
+            self.reasons.append(
+                "the layers have no numbers, and their tensors no axis of layers: they keep their names"
             )
         elif len(fitting) < len(names):
             self.reasons.append(

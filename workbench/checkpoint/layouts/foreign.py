@@ -7,9 +7,9 @@ import re
 from workbench.checkpoint.layout import Layout, Named
 from workbench.checkpoint.source import Checkpoint
 
-# Where transformers keeps a decoder's layers: `model.layers.3.`, `backbone.layers.3.`, `model.language_model.layers.3.`.
+# Where transformers keeps a decoder's layers: `model.layers.3.`, `backbone.layers.3.`, `model.decoder.layers.3.`.
 _TRANSFORMERS = re.compile(
-    r"(?:model|backbone|transformer|language_model)\.(?:model\.|language_model\.|text_model\.){0,2}"
+    r"(?:model|backbone|transformer|language_model)\.(?:model\.|language_model\.|text_model\.|decoder\.|encoder\.){0,3}"
     r"(?:layers|h|blocks)\.[0-9]{1,9}\..*",
     re.DOTALL,
 )

@@ -146,6 +146,8 @@ def _piece(symbol: str, alone: str) -> tuple[str, int, int] | None:
 
 def _canonical(symbol: str, alone: str) -> tuple[str, bool | None]:
     """The canonical name, and whether only local modules write it so (True), only Transformer Engine's (False), or both."""
+    if not symbol:
+        return alone, None
     if symbol == "E" and alone.startswith(DENSE_NORM):
         return EXPERT_NORM + alone.removeprefix(DENSE_NORM), True
     if symbol in ("+", "D") and alone.startswith(JOINT_NORM):

@@ -26,10 +26,13 @@ class Shape:
     reasons: list[str] = field(default_factory=list)
 
 
-def shape_of(held: Held, final_norms: frozenset[str], mtp_depths: frozenset[int], *, along_axis: bool) -> Shape:
+def shape_of(
+    held: Held, final_norms: frozenset[str], mtp_depths: frozenset[int], *, along_axis: bool, lost: bool
+) -> Shape:
     """What layers that hold these members make up; `final_norms` are those there are of "final_norm", "final_layernorm".
 
-    `mtp_depths` are those that have a projection or norms. `along_axis` says that they were stored as one axis of each tensor.
+    `mtp_depths` are those that have a projection or norms. `along_axis` says that they were stored as one axis of each tensor,
+    `lost` that the checkpoint has layers that are not among them.
     """
     name, reason = _name(held, final_norms, along_axis)
     found = Shape(name, reasons=[reason])
@@ -40,7 +43,7 @@ def shape_of(held: Held, final_norms: frozenset[str], mtp_depths: frozenset[int]
         _number(found, held, layers, depth)
     if lacking := sorted(mtp_depths - depths.keys()):
         found.reasons.append(f"MTP depth {lacking[0] + 1} has a projection or norms, and no layers")
-    whole = not lacking
+    whole = not lacking and not lost
     if MAIN not in depths and not final_norms:
         found.reasons.append("there are no layers of the main model, and no final norm: it is a part of a model")
         whole = False
@@ -54,6 +57,8 @@ def _name(held: Held, final_norms: frozenset[str], along_axis: bool) -> tuple[La
     gpt_mtp = any(not layer.stack for layer in held)
     if along_axis:
         return "gpt", "the layers are an axis of each tensor, as only a GPT model stores them"
+    if not held:
+        return "canonical", "it has what stands outside of a megatron model's layers, and no layer whose place is known"
     if not wide:
         if final_norms == {"final_layernorm"}:
             return (
