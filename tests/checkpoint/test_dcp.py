@@ -209,6 +209,16 @@ def test_a_missing_shard(edited):
     assert refusal(edited(shrink)) == "model.a has 12 elements, and its shards hold 8: a shard is missing"
 
 
+def test_a_shard_outside(edited):
+    def move(metadata: Metadata) -> None:
+        offset = torch.Size([1, 0])
+        metadata.state_dict_metadata["model.a"].chunks[0].offsets = offset
+        info = metadata.storage_data.pop(MetadataIndex("model.a", torch.Size([0, 0])))
+        metadata.storage_data[MetadataIndex("model.a", offset)] = info
+
+    assert refusal(edited(move)) == "model.a is [3, 4], and a shard of it lies outside of that"
+
+
 def test_a_shard_that_is_stored_nowhere(edited):
     path = edited(lambda metadata: metadata.storage_data.pop(MetadataIndex("model.a", torch.Size([0, 0]))))
     assert refusal(path) == (

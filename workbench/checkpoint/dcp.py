@@ -121,7 +121,7 @@ def _tensor(name: str, entry: Entry) -> StoredTensor:
         Piece(ShardBuffer(name, place, size, dtype), 0, offset, size, row_major(size)) for offset, size, place in shards
     )
     tensor = StoredTensor(shape, dtype, pieces)
-    if len(pieces) != 1 or shards[0].shape != shape:
+    if len(pieces) != 1 or shards[0].shape != shape or any(shards[0].offset):
         check_covered(name, tensor)
     return tensor
 
