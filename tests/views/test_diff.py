@@ -13,7 +13,21 @@ from workbench.views.diff import banner, document, headline, mimebundle
 
 from ..render.hostile import TEXTS
 from ..render.pages import assert_self_contained
-from .diffs import DIFFERENT, DTYPE, IDENTICAL, LEFT, MANY, NAMES_ONLY, NAN, OTHER_NAMES, RENAMED, SHAPE, VALUE, ZERO
+from .diffs import (
+    DIFFERENT,
+    DTYPE,
+    IDENTICAL,
+    LEFT,
+    MANY,
+    NAMES_ONLY,
+    NAN,
+    OTHER_NAMES,
+    RENAMED,
+    SHAPE,
+    VALUE,
+    ZERO,
+    look,
+)
 
 
 def test_the_text_of_a_small_diff(golden):
@@ -148,7 +162,7 @@ def hostile(said):
     groups = tuple(replace(group, name=said, place=said, symbol=said) for group in DIFFERENT.groups)
     return replace(
         DIFFERENT, left=side, right=side, differences=found, groups=groups, sentences=(said,), ignored=(said,),
-        environment={said: said},
+        environment={said: said}, look=lambda name: replace(look(VALUE.name), name=name, sample=(((0,), said, said),)),
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def render(part: Part, level: int, bare: bool = False, half: bool = False) -> st
         case HeatMap():
             return f'<div class="drawing">{heat_svg(part, "adaptive")}</div>'
         case Browse():
-            return _browse(part, bare)
+            return _browse(part, level, bare)
         case Legend():
             return _legend(part, bare)
         case Details():
@@ -152,12 +152,12 @@ def _table(table: Table, bare: bool) -> str:
     )
 
 
-def _browse(browse: Browse, bare: bool) -> str:
+def _browse(browse: Browse, level: int, bare: bool) -> str:
     """A table that works as it is; `assets/browse.js` finds it by its class and what to do by its data."""
     if bare:
         return _table(Table(browse.columns, tuple(row.cells for row in browse.rows), browse.caption), bare)
     head = "".join(f'<th scope="col"{_aligned(column, bare)}>{markup(column.label)}</th>' for column in browse.columns)
-    rows = "".join(_browse_row(row, browse.columns) for row in browse.rows)
+    rows = "".join(_browse_row(row, browse.columns, level) for row in browse.rows)
     picks = _data([[pick.label, pick.values] for pick in browse.picks])
     caption = markup(browse.caption)
     return (
@@ -167,7 +167,7 @@ def _browse(browse: Browse, bare: bool) -> str:
     )
 
 
-def _browse_row(row: BrowseRow, columns: tuple[Column, ...]) -> str:
+def _browse_row(row: BrowseRow, columns: tuple[Column, ...], level: int) -> str:
     """A body of its own for each row, so that what it opens to stays with it wherever it is sorted to."""
     cells = "".join(
         _cell(cell, column, False) if key is None else f'<td data-key="{key}"{_cell(cell, column, False)[3:]}'
@@ -175,7 +175,7 @@ def _browse_row(row: BrowseRow, columns: tuple[Column, ...]) -> str:
     )
     more = ""
     if row.parts:
-        inner = "".join(render(part, 4) for part in row.parts)
+        inner = "".join(render(part, level) for part in row.parts)
         more = (
             f'<tr class="more"><td colspan="{len(columns)}"><details><summary>more</summary>{inner}</details></td></tr>'
         )

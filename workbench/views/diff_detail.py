@@ -47,7 +47,11 @@ def histogram(detail: Detail) -> scene.Table:
         (bin_name(lowest), scene.Bar(share(number, most), count(number))) for lowest, number in detail.histogram
     )
     columns = (scene.Column("|left − right|"), scene.Column("entries"))
-    return scene.Table(columns, rows, "Entries by how far they are apart. Each tenfold makes a bar longer by as much.")
+    return scene.Table(
+        columns,
+        rows,
+        "Entries by how far they are apart, where both are finite. Each tenfold makes a bar longer by as much.",
+    )
 
 
 def bin_name(lowest: int | None) -> str:
@@ -78,8 +82,9 @@ def heat_map(detail: Detail) -> scene.HeatMap:
         f"{counted(hit, 'cell')} of {count(rows)} × {count(columns)} have entries that differ; "
         f"the most, {percent(most)}, at {where}."
     )
-    each = counted(detail.rows * detail.columns, "entry", "entries")
-    scale = f"of a cell's {each}: {count(detail.rows)} × {count(detail.columns)} of the last two axes"
+    scale = f"of a cell's entries, {count(detail.rows)} × {count(detail.columns)} of the last two axes"
+    if detail.rows == detail.columns == 1:
+        scale = "of a cell, which is one entry of the last two axes"
     return scene.HeatMap(f"Where {words.clipped(detail.name)} differs", said, detail.heat, scale)
 
 
