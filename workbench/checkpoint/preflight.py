@@ -40,8 +40,8 @@ def preflight(found: Shapes, wanted: Wanted, layout: str) -> Preflight:
     """Whether a checkpoint with these canonical names and shapes, written in a layout, loads into a model."""
     notes = [*_of_layout(layout), *wanted.notes]
     refused: list[str] = []
-    if layout == "gpt" and (symbols := _symbols(wanted.pattern)) != _turns(symbols):
-        refused, wanted, more = _from_gpt(found, wanted)
+    if layout == "gpt" and (symbols := _symbols(wanted.pattern)) != _turns(symbols) and _is_gpt(found):
+        refused, wanted, more = _from_gpt(wanted)
         notes += more
     if layout == "hugging_face":
         refused.append(
@@ -84,7 +84,13 @@ def _turns(symbols: str) -> str:
     return ("*E" if "E" in symbols else "*-") * (len(symbols) // 2)
 
 
-def _from_gpt(found: Shapes, wanted: Wanted) -> tuple[list[str], Wanted, list[str]]:
+def _is_gpt(found: Shapes) -> bool:
+    """Names of one layer for two sub-layers are also those of the newer dialect, which groups other kinds too."""
+    symbols = by_sublayer(found).text(None)
+    return symbols == _turns(symbols)
+
+
+def _from_gpt(wanted: Wanted) -> tuple[list[str], Wanted, list[str]]:
     """A GPT checkpoint goes by count: the g-th `*` and the g-th MLP are layer g's, and `M` starts fresh.
 
     Returns reasons against it, the part of the model that it fills (in GPT order), and what to know.

@@ -105,7 +105,8 @@ def _group(key: Alike, places: list[int | None], ordinal: dict[Key, int]) -> Ten
         noun = "layer" if len(indices) == 1 else "layers"
         where = "" if depth is None else f"MTP depth {depth + 1}, "
         place = f"{where}{noun} {_run(indices, depth, ordinal)}"
-    prefix = state if not indices or state.startswith(("optimizer.", "chained_")) else f"{state}*."
+    # A transformers model's name has its layer's number inside; an optimizer's has the state's name in front.
+    prefix = f"{state}*." if indices and not ordinal else state
     return TensorGroup(place, symbol, f"{prefix}{name}", shape, dtype, len(places), len(places) * math.prod(shape))
 
 
