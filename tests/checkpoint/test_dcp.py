@@ -16,7 +16,7 @@ import torch.distributed.checkpoint as dcp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.distributed.checkpoint._extension import StreamTransformExtension
-from torch.distributed.checkpoint.filesystem import _StorageInfo
+from torch.distributed.checkpoint.filesystem import SerializationFormat, _StorageInfo
 from torch.distributed.checkpoint.metadata import (
     ChunkStorageMetadata,
     Metadata,
@@ -27,6 +27,7 @@ from tests.ranks.launch import run_ranks
 from workbench.checkpoint.dcp import open_dcp
 from workbench.checkpoint.dcp_metadata import read_metadata
 from workbench.checkpoint.pickles import UnsafeCheckpoint
+from workbench.checkpoint.safetensors_file import open_safetensors
 from workbench.checkpoint.source import Checkpoint
 from workbench.errors import WorkbenchError
 
@@ -334,6 +335,13 @@ def test_transformed_streams_are_refused(tmp_path):
     assert "a is stored through ['stream.backwards/1'] (compressed or encrypted), which cannot be read here" in refusal(
         path
     )
+
+
+def test_data_files_of_safetensors_are_named(tmp_path):
+    state = {"a": torch.ones(3), "b": torch.ones(4)}
+    path = save(state, tmp_path / "c", serialization_format=SerializationFormat.SAFETENSORS)
+    assert refusal(path).endswith("into the same bytes of __0_0.distcp: that is a safetensors file, open it by itself")
+    assert set(open_safetensors(path / "__0_0.distcp").names) == {"a", "b"}
 
 
 @pytest.mark.parametrize(

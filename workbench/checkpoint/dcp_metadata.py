@@ -168,7 +168,15 @@ def _check_apart(file: Path, places: _Places) -> None:
         taken.sort()
         for (_, end, name), (start, _, other) in pairwise(taken):
             if start < end:
-                raise WorkbenchError(f"{file} puts {name} and {other} into the same bytes of {path}: a place is wrong")
+                why = _why_together(file.parent / path)
+                raise WorkbenchError(f"{file} puts {name} and {other} into the same bytes of {path}: {why}")
+
+
+def _why_together(data: Path) -> str:
+    """torch's writer leaves the places out where it writes safetensors (`SerializationFormat.SAFETENSORS`)."""
+    with data.open("rb") as stream:
+        head = stream.read(9)
+    return "that is a safetensors file, open it by itself" if head[8:] == b"{" else "a place is wrong"
 
 
 def _entry(file: Path, name: str, entry: Mapping[str, Any], places: _Places) -> Entry:
