@@ -176,7 +176,12 @@ def _why_together(data: Path) -> str:
     """torch's writer leaves the places out where it writes safetensors (`SerializationFormat.SAFETENSORS`)."""
     with data.open("rb") as stream:
         head = stream.read(9)
-    return "that is a safetensors file, open it by itself" if head[8:] == b"{" else "a place is wrong"
+    if head[8:] != b"{":
+        return "a place is wrong"
+    return (
+        "it is a safetensors file, and .metadata does not say what is where in it: consolidate the folder first "
+        "(torch.distributed.checkpoint.consolidate_hf_safetensors_files)"
+    )
 
 
 def _entry(file: Path, name: str, entry: Mapping[str, Any], places: _Places) -> Entry:
