@@ -6,10 +6,11 @@ Boxes that lie one behind the other in their file become one again, so that what
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from workbench.checkpoint.dtypes import dtype_of
-from workbench.checkpoint.tensors import Piece, StoredTensor, concatenated, row_major, stacked
+from workbench.checkpoint.tensors import Piece, StoredTensor, concatenated, row_major
 
 
 def entries(tensor: StoredTensor) -> list[StoredTensor]:
@@ -26,7 +27,20 @@ def entries(tensor: StoredTensor) -> list[StoredTensor]:
 
 def as_axis(tensors: Sequence[StoredTensor]) -> StoredTensor:
     """Tensors of one shape and dtype as the entries of a new first axis; the way back from `entries`."""
-    return _merged(stacked(tensors))
+    first = tensors[0]
+    assert all((each.shape, each.dtype) == (first.shape, first.dtype) for each in tensors), "the entries differ"
+    pieces = tuple(
+        Piece(
+            piece.data,
+            piece.start,
+            (index, *piece.offset),
+            (1, *piece.shape),
+            (math.prod(piece.shape), *piece.strides),
+        )
+        for index, each in enumerate(tensors)
+        for piece in each.pieces
+    )
+    return _merged(StoredTensor((len(tensors), *first.shape), first.dtype, pieces))
 
 
 def as_rows(tensors: Sequence[StoredTensor]) -> StoredTensor:
