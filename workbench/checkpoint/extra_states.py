@@ -15,6 +15,7 @@ from workbench.checkpoint.source import StoredObject
 from workbench.checkpoint.tensors import Piece, StoredTensor
 
 _WORD = "._extra_state/shard_"
+_OUTPUT = "output_layer"
 _LINEAR = re.compile(
     r"((?:decoder|mtp)\.(?!.*\.indexer\.).+\.(?:linear_\w+|in_proj|out_proj|eh_proj|fc[12]_latent_proj)|output_layer)"
     r"\.weight(?:_[wv]|\.\w+)?"
@@ -49,14 +50,18 @@ def needed(tensors: Mapping[str, StoredTensor], *, gpt: bool, te: bool) -> dict[
     found: dict[str, StoredObject | None] = {}
     for name, tensor in tensors.items():
         module = _module(name, te)
-        if module is not None and not (gpt and module == "output_layer"):
+        if module is not None and not (gpt and module == _OUTPUT):
             axes = sharded_axes(name)
             found |= {_key(module, index, tensor.shape[:axes]): None for index in _indices(tensor.shape[:axes])}
     return found
 
 
 def carried(
-    source: Mapping[str, StoredTensor], objects: Mapping[str, StoredObject], target: Mapping[str, StoredTensor]
+    source: Mapping[str, StoredTensor],
+    objects: Mapping[str, StoredObject],
+    target: Mapping[str, StoredTensor],
+    *,
+    gpt: bool = False,
 ) -> dict[str, StoredObject | None]:
     """The objects of the source's modules under the keys that they have in the target.
 
@@ -66,7 +71,7 @@ def carried(
     found: dict[str, StoredObject | None] = {}
     for name, tensor in target.items():
         module = _module(name, te=True)
-        if module is None:
+        if module is None or (gpt and module == _OUTPUT):
             continue
         axes = sharded_axes(name)
         for piece in tensor.pieces:

@@ -49,7 +49,7 @@ def beside(target: Path, force: bool = False) -> Iterator[Path]:
         _sync(room / target.name)
         check_target(target, force)
         move_into_place(room / target.name, target)
-        _sync(target.parent)
+        _confirm(target)
     except OSError as error:
         raise cannot_write(target, error) from error
     finally:
@@ -176,6 +176,16 @@ def _sync(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _confirm(target: Path) -> None:
+    try:
+        _sync(target.parent)
+    except OSError as error:
+        raise WorkbenchError(
+            f"{target} is in place, whole and compared, and the system could not say that its name is on the disk: "
+            f"{error.strerror or error}"
+        ) from error
 
 
 def _remove(path: Path) -> None:

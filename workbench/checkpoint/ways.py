@@ -9,6 +9,7 @@ import errno
 import os
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from workbench.checkpoint.output import Output, Progress, Written
 from workbench.checkpoint.plan import Plan, same_place
 from workbench.checkpoint.source import StoredObject
 from workbench.checkpoint.tensors import StoredTensor
+from workbench.checkpoint.torch_record import write_value
 from workbench.checkpoint.write_safetensors import write_safetensors, write_sharded
 from workbench.checkpoint.write_torch_dist import (
     COMMON,
@@ -144,11 +146,13 @@ class _Folder:
 
     @cached_property
     def objects(self) -> dict[str, StoredObject | None]:
-        """Its objects under the keys that they have in the target."""
+        """Its objects under the keys that they have in the target, and empty ones for what else a model there asks for."""
+        gpt = self.plan.to == "gpt"
         held = {name: StoredObject(*place) for name, place in self.metadata.objects.items()}
         extra = {name: data for name, data in held.items() if is_extra_state(name)}
         rest = {name: data for name, data in held.items() if name not in extra}
-        return {**rest, **carried(self.plan.source.tensors, extra, self.tensors)}
+        asked = needed(self.tensors, gpt=gpt, te=self.plan.backend == "te" and not extra)
+        return {**rest, **asked, **carried(self.plan.source.tensors, extra, self.tensors, gpt=gpt)}
 
     @property
     def common(self) -> StoredObject | None:
@@ -176,10 +180,8 @@ class _TorchDist:
             if common is None and _COMMON_OBJECT not in objects:
                 common = self._values()
         else:
-            objects, common = {}, self._values()
-        if not any(map(is_extra_state, objects)):
-            te = self.plan.backend == "te"
-            objects = {**objects, **needed(self.tensors, gpt=self.plan.to == "gpt", te=te)}
+            objects = needed(self.tensors, gpt=self.plan.to == "gpt", te=self.plan.backend == "te")
+            common = self._values()
         return write_torch_dist(
             place, self.tensors, objects=objects, common=common, sharded_axes=sharded_axes, progress=progress
         )
@@ -222,7 +224,17 @@ class _SameFiles:
             with Output(place / COMMON) as output:
                 output.file(self.folder.path / COMMON)
             files.append(place / COMMON)
-        write_metadata(place, self._entries(), self._objects())
+        objects = {
+            name: _record(Place(data.data, data.start, data.length))  # type: ignore[arg-type]
+            for name, data in self.folder.objects.items()
+            if data is not None
+        }
+        lacking = [name for name, data in self.folder.objects.items() if data is None]
+        if lacking:
+            files.append(place / _free_name(self.folder.metadata.files))
+            with Output(files[-1]) as output:
+                objects |= {name: Record(files[-1].name, *write_value(output, [None])) for name in lacking}
+        write_metadata(place, self._entries(), objects)
         return Written((*files, place / METADATA, place / FORMAT), copied=copied, linked=linked)
 
     def shares(self, place: Path) -> bool:
@@ -241,13 +253,6 @@ class _SameFiles:
             entries[name] = Entry(found.shape, found.dtype, tuple(records))
         return entries
 
-    def _objects(self) -> dict[str, Record]:
-        return {
-            name: _record(Place(data.data, data.start, data.length))  # type: ignore[arg-type]
-            for name, data in self.folder.objects.items()
-            if data is not None
-        }
-
 
 def _record(place: Place, offset: tuple[int, ...] = (), shape: tuple[int, ...] = ()) -> Record:
     return Record(place.file.path.name, place.start, place.length, offset, shape)
@@ -258,6 +263,11 @@ def _where(metadata: Metadata, name: str) -> Any:
     return [
         (each.offset, each.shape, each.place.file.path.name, each.place.start, each.place.length) for each in shards
     ]
+
+
+def _free_name(taken: Mapping[str, Any]) -> str:
+    """A data file's name that no rank of the source used."""
+    return next(name for rank in count() if (name := f"__{rank}_0.distcp") not in taken)
 
 
 def _link(source: Path, target: Path) -> None:
