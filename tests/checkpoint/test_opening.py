@@ -52,7 +52,7 @@ def refusal(what: Any) -> str:
 # ---- what opens -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["a.safetensors", "a.pt", "a", "a.bin", "a.txt", "a.pkl"])
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pt", "a", "a.bin", "a.txt", "a.pkl", "config.json"])
 def test_a_file_of_safetensors_by_any_name(tmp_path, name):
     (tmp_path / name).write_bytes(save(STATE))
     misleading = name in ("a.pt", "a.bin")
@@ -278,8 +278,18 @@ def test_what_is_no_checkpoint(tmp_path, name):
     content, said = FOREIGN[name]
     (tmp_path / name).write_bytes(content)
     message = refusal(tmp_path / name)
-    assert message.startswith(f"{tmp_path / name} is no checkpoint that can be read: {said}")
+    assert message.startswith(
+        (f"{tmp_path / name} is no checkpoint that can be read: {said}", f"{tmp_path / name} cannot be read: {said}")
+    )
     assert foreign(content[:4096], tmp_path / name).startswith(said)
+
+
+def test_a_zip_whose_entries_are_in_another_order(tmp_path):
+    """As other tools pack it: what is first in the archive says nothing."""
+    with zipfile.ZipFile(io.BytesIO(torch_bytes())) as archive, zipfile.ZipFile(tmp_path / "a", "w") as other:
+        for name in reversed(archive.namelist()):
+            other.writestr(name, archive.read(name))
+    check_opens(tmp_path / "a", "torch")
 
 
 def test_a_database(tmp_path):

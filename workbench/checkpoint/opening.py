@@ -5,6 +5,7 @@ A file is known by its first bytes, a folder by the files that only one format h
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from workbench.checkpoint import dcp_metadata, hugging_face, torch_dist
 from workbench.checkpoint.dcp import open_dcp
 from workbench.checkpoint.foreign import foreign
 from workbench.checkpoint.legacy_megatron import FILE as RANK_FILE
-from workbench.checkpoint.safetensors_file import MOST_HEADER, open_safetensors
+from workbench.checkpoint.safetensors_file import MOST_HEADER, open_one_file, open_safetensors
 from workbench.checkpoint.source import Checkpoint
 from workbench.checkpoint.torch_file import is_legacy, open_torch
 from workbench.checkpoint.zip_entries import MAGIC as ZIP_MAGIC
@@ -64,21 +65,19 @@ def _open_file(path: Path) -> Checkpoint:
         head = file.read(4096)
     if not head:
         raise WorkbenchError(f"{path} is an empty file")
-    if path.name.endswith(".json"):
-        return _open_json(path)
     found = _format(head, path.stat().st_size)
+    if found is None and path.name.endswith(".json"):
+        return _open_json(path)
     if found is None:
         raise WorkbenchError(f"{path} is no checkpoint that can be read: {foreign(head, path)}")
-    opened = open_safetensors(path) if found == "safetensors" else open_torch(path)
+    opened = open_one_file(path) if found == "safetensors" else open_torch(path)
     if _SUFFIXES.get(path.suffix.lower(), found) != found:
         return replace(opened, notes=(f"it is called {path.name} and is {_NAMES[found]}", *opened.notes))
     return opened
 
 
 def _format(head: bytes, size: int) -> str | None:
-    if head.startswith(ZIP_MAGIC) and b"data.pkl" in head[:512]:
-        return "torch"
-    if is_legacy(head):
+    if is_legacy(head) or (head.startswith(ZIP_MAGIC) and b".npy" not in head[:512]):
         return "torch"
     length = int.from_bytes(head[:8], "little")
     # An empty header is "{}"; a file that is cut short is safetensors still, and its reader says so.
@@ -150,8 +149,6 @@ def _listed(names: list[str]) -> str:
 
 def _nearby(path: Path) -> str:
     """What the folder above has instead, where it is there."""
-    import difflib
-
     try:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:

@@ -46,6 +46,11 @@ def open_safetensors(path: str | Path) -> Checkpoint:
         with uncollected():
             tensors, values = read_indexed(path, read_file)
         return Checkpoint(str(path), "safetensors", tensors, values=values)
+    return open_one_file(path)
+
+
+def open_one_file(path: Path) -> Checkpoint:
+    """A file of safetensors, whatever it is called."""
     with uncollected():
         tensors, values = read_file(path)
     return Checkpoint(str(path), "safetensors", tensors, values=values)

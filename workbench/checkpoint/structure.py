@@ -89,7 +89,7 @@ class _Settling:
         self.size += 1
         if isinstance(value, _ATOMS):
             return _atom(value)
-        if depth > _DEEPEST:
+        if depth >= _DEEPEST:
             raise WorkbenchError(f"it holds things within things, more than {_DEEPEST} deep")
         if id(value) in self.done:
             found, size = self.done[id(value)]
