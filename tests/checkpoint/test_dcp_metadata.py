@@ -12,20 +12,11 @@ import pytest
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
 
+from tests.checkpoint.strangers import Call
 from workbench.checkpoint.dcp_metadata import ALLOWED
 from workbench.checkpoint.pickles import UnsafeCheckpoint
 from workbench.checkpoint.torch_dist import check_folder
 from workbench.errors import WorkbenchError
-
-
-class Call:
-    """Pickles into a call of `function`, made while it is unpickled."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.call = (function, arguments)
-
-    def __reduce__(self) -> Any:
-        return self.call
 
 
 @pytest.fixture

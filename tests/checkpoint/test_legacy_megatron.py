@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.checkpoint.strangers import Call
 from workbench.checkpoint.pickles import UnsafeCheckpoint
 from workbench.checkpoint.torch_dist import open_torch_dist
 from workbench.errors import WorkbenchError
@@ -98,18 +99,10 @@ def test_a_rank_without_its_file(tmp_path):
         open_torch_dist(tmp_path)
 
 
-class Trap:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.path),)
-
-
 @pytest.mark.parametrize("ranks", [["mp_rank_00"], ["mp_rank_00", "mp_rank_01"]])
 def test_nothing_is_run(tmp_path, ranks):
     for name in ranks:
-        write_rank(tmp_path, name, hidden=Trap(tmp_path / "trap"))
+        write_rank(tmp_path, name, hidden=Call(os.mkdir, str(tmp_path / "trap")))
     with pytest.raises(UnsafeCheckpoint, match=r"asks for posix\.mkdir"):
         open_torch_dist(tmp_path)
     assert not (tmp_path / "trap").exists()

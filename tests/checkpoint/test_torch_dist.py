@@ -16,6 +16,7 @@ import torch
 
 from tests.checkpoint.megatron_checkpoints import GPT_KINDS, KINDS, SPLITS, plain_tensors
 from tests.checkpoint.sparse_checkpoints import half_a_trillion, write_sparse
+from tests.checkpoint.strangers import Call, gadgets
 from workbench.checkpoint.pickles import UnsafeCheckpoint
 from workbench.checkpoint.torch_dist import open_torch_dist
 from workbench.errors import WorkbenchError
@@ -154,14 +155,6 @@ def test_a_tensor_that_is_there_twice(copied):
 # -- what is hostile
 
 
-class Trap:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.path),)
-
-
 def saved_bytes(value: Any, **options: Any) -> bytes:
     stream = io.BytesIO()
     torch.save(value, stream, **options)
@@ -182,7 +175,9 @@ def replace_object(folder: Path, key: str, content: bytes) -> None:
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 def test_common_pt_is_not_run(copied, tmp_path, zipped):
-    torch.save({"args": Trap(tmp_path / "trap")}, copied / "common.pt", _use_new_zipfile_serialization=zipped)
+    torch.save(
+        {"args": Call(os.mkdir, str(tmp_path / "trap"))}, copied / "common.pt", _use_new_zipfile_serialization=zipped
+    )
     with pytest.raises(UnsafeCheckpoint, match=r"common\.pt asks for posix\.mkdir"):
         open_torch_dist(copied)
     assert not (tmp_path / "trap").exists()
@@ -191,14 +186,16 @@ def test_common_pt_is_not_run(copied, tmp_path, zipped):
 
 
 def test_common_state_is_not_run(copied, tmp_path):
-    replace_object(copied, "common_state/shard_0_1", saved_bytes([{"iteration": Trap(tmp_path / "trap")}]))
+    replace_object(
+        copied, "common_state/shard_0_1", saved_bytes([{"iteration": Call(os.mkdir, str(tmp_path / "trap"))}])
+    )
     with pytest.raises(UnsafeCheckpoint, match=r"__0_0\.distcp: common_state/shard_0_1 asks for posix\.mkdir"):
         open_torch_dist(copied)
     assert not (tmp_path / "trap").exists()
 
 
 def test_extra_states_are_bytes(copied, tmp_path):
-    content = saved_bytes([Trap(tmp_path / "trap")])
+    content = saved_bytes([Call(os.mkdir, str(tmp_path / "trap"))])
     replace_object(copied, "output_layer._extra_state/shard_0_1", content)
     assert open_torch_dist(copied).objects["output_layer._extra_state"].read() == content
     assert not (tmp_path / "trap").exists()
@@ -212,7 +209,7 @@ def test_a_tensor_is_not_run(copied, tmp_path):
         for index, info in metadata.storage_data.items()
         if index.fqn == "embedding.word_embeddings.weight"
     )
-    content = saved_bytes(Trap(tmp_path / "trap"))
+    content = saved_bytes(Call(os.mkdir, str(tmp_path / "trap")))
     data = bytearray((copied / info.relative_path).read_bytes())
     data[info.offset : info.offset + info.length] = content.ljust(info.length, b"\0")
     (copied / info.relative_path).write_bytes(data)
@@ -221,6 +218,37 @@ def test_a_tensor_is_not_run(copied, tmp_path):
     with pytest.raises(WorkbenchError, match=r"__0_0\.distcp: embedding\.word_embeddings\.weight cannot be read"):
         opened.read(index.fqn)
     assert not (tmp_path / "trap").exists()
+
+
+def hide_in_metadata(folder: Path, what: Any) -> None:
+    metadata = pickle.loads((folder / ".metadata").read_bytes())
+    metadata.planner_data = what
+    (folder / ".metadata").write_bytes(pickle.dumps(metadata))
+
+
+def hide_in_common_pt(folder: Path, what: Any) -> None:
+    torch.save({"iteration": 1, "args": argparse.Namespace(hidden=what)}, folder / "common.pt")
+
+
+def hide_in_common_state(folder: Path, what: Any) -> None:
+    replace_object(folder, "common_state/shard_0_1", saved_bytes([{"args": what}]))
+
+
+def hide_in_extra_state(folder: Path, what: Any) -> None:
+    replace_object(folder, "output_layer._extra_state/shard_0_1", saved_bytes([what]))
+
+
+@pytest.mark.parametrize("gadget", gadgets(Path("canary")))
+@pytest.mark.parametrize("hide", [hide_in_metadata, hide_in_common_pt, hide_in_common_state, hide_in_extra_state])
+def test_no_gadget_runs_wherever_it_hides(copied, tmp_path, gadget, hide):
+    canary = tmp_path / "canary"
+    hide(copied, gadgets(canary)[gadget])
+    if hide is hide_in_extra_state:  # bytes, which are handed on and never loaded
+        assert open_torch_dist(copied).objects["output_layer._extra_state"].read()
+    else:
+        with pytest.raises(UnsafeCheckpoint, match="loading it could run code of whoever wrote it; nothing was loaded"):
+            open_torch_dist(copied)
+    assert not canary.exists()
 
 
 @pytest.mark.parametrize("value", [{}, [1, 2], {"iteration": 1}, 5])
