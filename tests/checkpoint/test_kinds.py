@@ -37,6 +37,8 @@ def test_a_fused_block_holds_two(pair):
         (["mlp.experts.experts.linear_fc1.weight"], "E"),
         (["self_attention.A_log"], "M"),
         (["self_attention.A_log", "self_attention.out_norm.weight"], "G"),
+        (["self_attention.A_log", "self_attention.conv1d.weight"], "G"),
+        (["self_attention.A_log", "self_attention.conv1d_weight"], "M"),
         (iter(["mixer.D"]), "M"),
     ],
 )

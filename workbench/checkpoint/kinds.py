@@ -12,6 +12,7 @@ _MIXER_MARKERS: tuple[tuple[str, str], ...] = (
     ("mixer.", "M"),
     ("self_attention.core_attention.indexer.", "D"),
     ("self_attention.out_norm.", "G"),
+    ("self_attention.conv1d.", "G"),
     ("self_attention.A_log", "M"),
     ("self_attention.linear_kv_down_proj.", "+"),
     ("self_attention.linear_kv_up_proj.", "+"),
@@ -36,7 +37,7 @@ def symbols_held(names: Iterable[str]) -> str:
 
 def _first(markers: tuple[tuple[str, str], ...], names: set[str]) -> str:
     for prefix, symbol in markers:
-        # A gated delta net has an `A_log` too; its `out_norm` stands earlier in the table.
+        # A gated delta net has an `A_log` too; its `out_norm` and `conv1d.` stand earlier in the table.
         if any(name.startswith(prefix) for name in names):
             return symbol
     return ""
