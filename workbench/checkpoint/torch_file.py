@@ -177,7 +177,8 @@ def _reference(given: Any) -> tuple[Any, str, int, Any]:
     """Class, key, elements and view of the storage that a persistent id names."""
     match given:
         case ("storage", kind, str() as key, _, int() as count, *view) if len(view) <= 1:
-            whole_numbers("storage", [count])
+            if type(count) is not int or not 0 <= count < 2**63:
+                raise WorkbenchError(f"storage {shown(key)} has no size")
             return kind, key, count, view[0] if view else None
     raise WorkbenchError("it refers to something that is no storage; a whole module was saved: save its state_dict()")
 

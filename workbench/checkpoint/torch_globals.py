@@ -250,11 +250,12 @@ def _check_bits(metadata: Any) -> None:
 def _leaf(storage: Storage, offset: Any, size: Any, stride: Any, dtype: str) -> Leaf:
     data, start, length, _ = storage.arguments
     item = dtype_of(dtype).bytes
-    shape, strides = whole_numbers("size", size), whole_numbers("stride", stride)
-    (first,) = whole_numbers("offset", [offset])
+    together = isinstance(size, list | tuple) and isinstance(stride, list | tuple)
+    first, *numbers = whole_numbers("size, stride or offset", [offset, *size, *stride] if together else None)
+    if len(size) != len(stride):
+        raise WorkbenchError(f"a tensor in it has {len(size)} axes and {len(stride)} strides")
+    shape, strides = tuple(numbers[: len(size)]), tuple(numbers[len(size) :])
     nbytes = bytes_of(shape, dtype)
-    if len(shape) != len(strides):
-        raise WorkbenchError(f"a tensor in it has {len(shape)} axes and {len(strides)} strides")
     if 0 in shape:
         first = 0
     else:
