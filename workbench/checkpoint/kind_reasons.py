@@ -16,6 +16,7 @@ type Paired = tuple[Key, Key]  # a sub-layer of the model, and the one of the ch
 
 _NOTHING, _STRANGE = "·", "?"  # no sub-layer of this number; one that is of no kind, or of two
 _SHOWN = 6  # names in a row; the rest is counted
+_LONG = 40  # characters of a pattern; a longer one is not repeated in a sentence
 _MOST_CHANGES = 6  # places of a pattern that are said one by one; more are another pattern
 
 
@@ -125,7 +126,8 @@ def _sentence(mine: str, other: str, symbols: str, names: Collection[str], patte
     """What the model's sub-layer is, and what the checkpoint has there."""
     there = " and ".join(symbol_of(each).name for each in symbols)
     if mine in (_NOTHING, _STRANGE):
-        return f"not in {pattern}", f"holds {there or 'something unknown'} there"
+        model = str(pattern) if len(str(pattern)) <= _LONG else "the model"
+        return f"not in {model}", f"holds {there or 'something unknown'} there"
     name = symbol_of(mine).name
     if other == _NOTHING:
         return name, "has nothing there"

@@ -11,6 +11,7 @@ from workbench.views.kinds import kind_name
 from workbench.views.numbers import amount, count, counted, percent, size
 
 _LONGEST = 400  # characters of a stranger's text on one line
+_LONGEST_VALUE = 60  # the same of a size's value
 _FOLDED_FROM = 24  # sub-layers from which a strip shows what repeats once
 _MOST_ROWS = 2000  # of the table of tensors
 _NAMES_SHOWN = 40
@@ -215,7 +216,7 @@ def _value(value: object) -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value) if not isinstance(value, int) else count(value)
+    return count(value) if isinstance(value, int) else _short(str(value))[:_LONGEST_VALUE]
 
 
 def _written(found: Inspection) -> tuple[scene.Part, ...]:
