@@ -212,6 +212,15 @@ def test_equal_tensors_are_at_no_distance():
     assert (found.mismatched, found.max_abs, found.max_rel, found.max_ulp) == (0, 0.0, 0.0, 0)
 
 
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "bfloat16", "float64"])
+def test_any_number_of_steps_may_be_allowed(dtype: str):
+    lowest, highest = (np.array([code], dtype_of(dtype).bits) for code in (2 ** (8 * DTYPES[dtype].bytes) - 1 - 1, 1))
+    assert measured(dtype, lowest >> 1, highest, Tolerance(ulp=2**70)).mismatched == int(
+        np.isnan(decode(lowest >> 1, dtype)[0])
+    )
+    assert measured(dtype, highest, highest + 1, Tolerance(ulp=2**70)).mismatched == 0
+
+
 def test_types_without_steps_have_no_ulp():
     assert ulp_distance(np.array([1], np.uint8), np.array([9], np.uint8), "uint8") is None
 

@@ -22,7 +22,8 @@ from workbench.checkpoint.metrics import unequal_bits
 from workbench.checkpoint.tensors import Region, StoredTensor, row_major
 
 SPAN_BYTES = 4 * 2**20  # compared at once: measured best of 256 KiB to 16 MiB
-BLOCK_ELEMENTS = 2**17  # turned into numbers at once: 1 MiB of float64, which stays in the cache
+BLOCK_ELEMENTS = 2**14  # turned into numbers at once: 128 KiB of float64, several of which stay in the cache
+_FETCHED = 2**18  # taken out of a tensor at once: finding its pieces costs more than a block does
 THREADS = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
 
 _memcmp = ctypes.CDLL(None).memcmp
@@ -64,8 +65,10 @@ def unequal(pairs: Sequence[Pair], done: Callable[[int], None] = lambda _: None)
 
 def blocks(left: StoredTensor, right: StoredTensor, elements: int = BLOCK_ELEMENTS) -> Iterator[tuple[Array, Array]]:
     """The raw bits of two tensors of one shape, block by block in row-major order, flat."""
-    for region in regions(left.shape, elements):
-        yield left.bits(region).reshape(-1), right.bits(region).reshape(-1)
+    for region in regions(left.shape, max(elements, _FETCHED)):
+        ours, theirs = left.bits(region).reshape(-1), right.bits(region).reshape(-1)
+        for at in range(0, ours.size, elements):
+            yield ours[at : at + elements], theirs[at : at + elements]
 
 
 def regions(shape: tuple[int, ...], elements: int) -> Iterator[Region]:
@@ -198,7 +201,7 @@ def _members_that_differ(span: _Span) -> Iterator[int]:
 
 
 def _differs_anywhere(pair: Pair) -> bool:
-    return any(unequal_bits(ours, theirs).any() for ours, theirs in blocks(*pair, elements=8 * BLOCK_ELEMENTS))
+    return any(unequal_bits(ours, theirs).any() for ours, theirs in blocks(*pair, elements=SPAN_BYTES // 8))
 
 
 def _mapped[Task](

@@ -67,20 +67,24 @@ class Measure:
         same_type = self.other in ("", self.dtype)
         a = numbers(left, self.dtype)
         if same_type:
-            places = np.flatnonzero(unequal_bits(left, right))
+            places = _places(unequal_bits(left, right))
             b = numbers(right, self.dtype) if places.size else a
         else:
             b = numbers(right, self.other)
-            places = np.flatnonzero(~same_numbers(a, b))
+            places = _places(~same_numbers(a, b))
         if self.casts is not None:
             self.casts.add(a, b)
-        self._relate(a, b)
+        all_finite = self._relate(a, b)
         if not places.size:
             return places
         self.differing += places.size
-        some = slice(None) if places.size == left.size else places
-        steps = ulp_distance(left[some], right[some], self.dtype) if same_type else None
-        beyond = places[self._distances(a[some], b[some], steps)]
+        if places.size < left.size:
+            a, b, left_bits, right_bits = a[places], b[places], left[places], right[places]
+        else:
+            left_bits, right_bits = left, right
+        steps = ulp_distance(left_bits, right_bits, self.dtype) if same_type else None
+        near = self._distances(a, b, steps, slice(None) if all_finite else np.isfinite(a) & np.isfinite(b))
+        beyond = places if near is None else places[~near]
         self.mismatched += beyond.size
         if beyond.size and self.first is None:
             one = slice(beyond[0], beyond[0] + 1)
@@ -112,41 +116,39 @@ class Measure:
 
     # -------------------------------------------------------------------------------------------------
 
-    def _distances(self, a: Array, b: Array, steps: Array | None) -> Array:
-        """Take in the distances of entries that differ, and say which of them are out of tolerance."""
+    def _distances(self, a: Array, b: Array, steps: Array | None, finite: Array | slice) -> Array | None:
+        """Take in the distances of entries that differ, and say which of them are within the tolerance; None for none."""
+        x, y = a[finite], b[finite]
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            distance = difference(a, b)
-            size = _size(b)
-            scale = np.maximum(_size(a), size)
-            # Of two large float64 the distance may overflow where its share of the larger does not.
-            relative = np.where(np.isinf(distance), difference(a / scale, b / scale), distance / scale)
-            relative = np.where(scale > 0, relative, 0.0)
-            finite = np.isfinite(a) & np.isfinite(b)
-            if finite.any():
-                self.max_abs = max(self.max_abs or 0.0, float(distance.max(where=finite, initial=0.0)))
-                self.max_rel = max(self.max_rel or 0.0, float(relative.max(where=finite, initial=0.0)))
+            distance, size = difference(x, y), _size(y)
+            scale = np.maximum(_size(x), size)
+            if x.size:
+                furthest = float(distance.max())
+                # Of two large float64 the distance may overflow where its share of the larger does not.
+                relative = distance / scale if math.isfinite(furthest) else difference(x / scale, y / scale)
+                self.max_abs = max(self.max_abs or 0.0, furthest)
+                # 0 / 0 is NaN, which `fmax` passes over.
+                self.max_rel = max(self.max_rel or 0.0, float(np.fmax.reduce(relative, initial=0.0)))
                 if steps is not None:
-                    furthest = steps.max(where=finite, initial=0)
-                    self.max_ulp = max(self.max_ulp or 0, int(furthest))
+                    self.max_ulp = max(self.max_ulp or 0, int(steps[finite].max()))
             if self.tolerance.bitwise:
-                return np.ones(a.shape, bool)
-            near = finite & (distance <= self.tolerance.atol + self.tolerance.rtol * size)
+                return None
+            near = (a == b) | ((a != a) & (b != b))
+            near[finite] |= distance <= self.tolerance.atol + self.tolerance.rtol * size
         if steps is not None and self.tolerance.ulp:
-            near |= finite & (steps <= self.tolerance.ulp)
-        return ~(near | (a == b) | (np.isnan(a) & np.isnan(b)))
+            near[finite] |= steps[finite] <= self.tolerance.ulp
+        return near
 
-    def _relate(self, a: Array, b: Array) -> None:
-        """Take in the angle between two blocks, and their NaN and infinities."""
+    def _relate(self, a: Array, b: Array) -> bool:
+        """Take in the angle between two blocks, and their NaN and infinities; False where there are any, or may be."""
         x, y = _real(a), _real(b)
         with np.errstate(over="ignore", invalid="ignore"):
-            dots = (
-                [float(np.dot(x, x)), float(np.dot(y, y)), float(np.dot(x, y))]
-                if y is not x
-                else [float(np.dot(x, x))] * 3
-            )
+            dots = [float(np.dot(x, x))] * 3
+            if y is not x:
+                dots[1:] = float(np.dot(y, y)), float(np.dot(x, y))
         if all(map(math.isfinite, dots)) and (min(dots[:2]) > 1e-280 or not (x.any() or y.any())):
             self._dots = [held + Fraction(found) for held, found in zip(self._dots, dots, strict=True)]
-            return
+            return True
         self._count_special(a, b)
         x, y = (
             _real(np.where(np.isfinite(a) & np.isfinite(b), a, 0)),
@@ -159,6 +161,7 @@ class Measure:
             held + Fraction(float(np.dot(p, q))) * Fraction(2) ** power
             for held, (p, q, power) in zip(self._dots, found, strict=True)
         ]
+        return False
 
     def _count_special(self, a: Array, b: Array) -> None:
         for counts, test in ((self.nan, np.isnan), (self.inf, np.isinf)):
@@ -215,7 +218,7 @@ def difference(a: Array, b: Array) -> Array:
 
 
 def ulp_distance(left: Array, right: Array, dtype: str) -> Array | None:
-    """How many steps from one representable number to the next lie between the two, as uint64; None for types without.
+    """How many steps from one representable number to the next lie between the two, unsigned; None for types without.
 
     Infinities and NaN count as the numbers that their bits would be: leave them out.
     """
@@ -228,22 +231,24 @@ def ulp_distance(left: Array, right: Array, dtype: str) -> Array | None:
         return np.asarray(steps.reshape(-1, 2).max(-1))
     if kind != "float":
         return None
-    a, b = _ordered(left, dtype), _ordered(right, dtype)
-    more = a > b
-    # Between two float64 may lie more numbers than int64 counts: subtracted as uint64 it wraps to the right one.
-    return np.where(more, a, b).view(np.uint64) - np.where(more, b, a).view(np.uint64)
+    if dtype == "float8_e8m0fnu":  # no sign: the bits are in order
+        return np.maximum(left, right) - np.minimum(left, right)
+    a, b = _ordered(left), _ordered(right)
+    # Subtracted as unsigned integers of their width, what is too far apart for signed ones wraps to the right distance.
+    return np.maximum(a, b).view(left.dtype) - np.minimum(a, b).view(left.dtype)
 
 
 # ------------------------------------------------------------------------------------------------------
 
 
-def _ordered(bits: Array, dtype: str) -> Array:
+def _places(where: Array) -> Array:
+    return np.arange(where.size) if where.all() else np.flatnonzero(where)
+
+
+def _ordered(bits: Array) -> Array:
     """The bits as integers that are ordered as the numbers are: negative ones count down from zero."""
-    width = dtype_of(dtype).bytes
-    if dtype == "float8_e8m0fnu":  # no sign
-        return bits.astype(np.int64)
-    signed = bits.view(np.dtype(f"i{width}")).astype(np.int64)
-    return np.where(signed >= 0, signed, -(2 ** (8 * width - 1)) - signed)
+    signed = bits.view(np.dtype(f"i{bits.itemsize}"))
+    return np.where(signed >= 0, signed, np.iinfo(signed.dtype).min - signed)
 
 
 def _real(values: Array) -> Array:
