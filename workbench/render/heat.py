@@ -21,7 +21,7 @@ _COLOURS = (
 )
 _WIDE, _HIGH = 384, 288  # units that the grid may take
 _LARGEST, _SMALLEST = 18, 3  # units of a cell
-_SWATCH, _TYPE, _LEGEND = 11, 11, 92  # the legend: a box, its text, and the room of one entry
+_SWATCH, _TYPE, _LEGEND = 11, 11, 80  # the legend: a box, its text, and the room of one entry
 _TEXT = 0.56  # of its size: how wide a letter is
 
 
@@ -50,7 +50,7 @@ def draw(heat: HeatMap) -> Canvas:
     shapes: list[Shape | Group] = [Box(0, 0, wide, high, 2, RAISED, LINE, role="sheet")]
     for number, row in enumerate(heat.cells):
         shapes += _runs(row, number * size, size)
-    legend, width, height = _legend(heat.scale, high + 14, max(wide, 3 * _LEGEND))
+    legend, width, height = _legend(heat.scale, high + 14, max(wide, 5 * _LEGEND))
     return Canvas(width, height, heat.title, heat.description, (*shapes, *legend), "heat")
 
 

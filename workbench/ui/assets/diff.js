@@ -10,6 +10,7 @@ function render({ model, el, signal }) {
   let dark = false;
 
   const chip = ([outcome, word]) => h("span", { class: `wb-verdict wb-${outcome}` }, h("span", { "aria-hidden": "true" }, MARKS[outcome]), ` ${word}`);
+  const dotted = (name) => h("code", {}, ...name.split(/(?<=\.)/).flatMap((part) => [part, h("wbr")])); // a long name breaks after a dot
   const paragraphs = (texts) => texts.map((text) => h("p", {}, text));
 
   // ---------------------------------------------------------------------------------------------- rows
@@ -22,12 +23,12 @@ function render({ model, el, signal }) {
       body() {
         const shown = cells.map((cell, place) => {
           const [, right, code] = state.columns[place];
-          return h("td", { class: right && "wb-right" }, Array.isArray(cell) ? chip(cell) : code ? h("code", {}, cell) : cell);
+          return h("td", { class: right && "wb-right" }, Array.isArray(cell) ? chip(cell) : code ? dotted(cell) : cell);
         });
         row.head = shown[1];
         if (sentences.length || canLook) {
           const look = h("div", { class: "wb-look", "aria-live": "polite" });
-          row.more = h("tr", { class: "more" }, h("td", { colspan: state.columns.length }, ...paragraphs(sentences), look));
+          row.more = h("tr", { class: "more" }, h("td", { colspan: state.columns.length }, ...paragraphs(sentences), ...(canLook ? [look] : [])));
           if (canLook) row.fill = () => ask(number, look);
         }
         return h("tbody", { "data-row": number }, h("tr", {}, ...shown), ...(row.more ? [row.more] : []));
