@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.checkpoint.megatron_checkpoints import KINDS
 from tests.contracts.architectures import random_cases
-from workbench.arch.architecture import Architecture
+from workbench.arch.architecture import Architecture, Tensor
 from workbench.arch.presets import Preset, preset, presets
 from workbench.arch.sizes import ModelSizes
 from workbench.arch.stored import stored
@@ -292,6 +293,13 @@ def test_a_tensor_that_does_not_belong_is_found() -> None:
     assert "a tensor has a name that no rule knows: nobody.knows" in found
 
 
+def test_layers_that_lack_what_makes_them_layers_are_not_understood() -> None:
+    tensors = {name: tensor for name, tensor in canonical("M-M-").tensors.items() if "conv1d" not in name}
+    assert inspect(Checkpoint("x", "mapping", tensors)).findings == (
+        "no model has exactly these tensors: 'M' (Mamba-2) needs mamba_state_dim, mamba_num_groups, which they do not show",
+    )
+
+
 def test_a_part_of_a_model_is_said_to_be_one() -> None:
     tensors = {name: tensor for name, tensor in canonical("M-M-").tensors.items() if ".layers.0." not in name}
     found = inspect(Checkpoint("x", "mapping", tensors))
@@ -304,8 +312,6 @@ def test_a_part_of_a_model_is_said_to_be_one() -> None:
     "tensors", [{}, {"a": (1,)}, {"decoder.layers.0.mixer.A_log": ()}, {"mtp.layers.0.enorm.weight": (3,)}]
 )
 def test_whatever_a_mapping_holds(tensors: dict[str, tuple[int, ...]]) -> None:
-    from workbench.arch.architecture import Tensor
-
     found = inspect(predicted([Tensor(name, shape, "float32") for name, shape in tensors.items()]))
     assert found.tensors == len(tensors)
 
@@ -324,3 +330,35 @@ def test_torch_is_not_imported(tmp_path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "x.safetensors")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["pattern"] == "M*-"
+
+
+NAMES = sorted(
+    {tensor.name for pattern in ("MG*-E/*E", "+D-") for tensor in Architecture(pattern).canonical()}
+    | {tensor.name for tensor in stored(Architecture("MG*-E"))}
+    | {
+        f"model.layers.0.{name}"
+        for name in ("self_attn.q_proj.weight", "mlp.experts.gate_up_proj", "mlp.experts.down_proj")
+    }
+)
+ANY_SHAPE = st.lists(st.sampled_from([0, 1, 2, 3, 8, 64, 10**9, 2**60]), max_size=4).map(tuple)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), ANY_SHAPE, max_size=12), st.sampled_from(["", "torch_dist"]))
+@settings(max_examples=200, deadline=None)
+def test_any_shapes_under_known_names(shapes: dict[str, tuple[int, ...]], format: str) -> None:
+    """Nothing is raised and nothing is allocated for what a stranger's file says."""
+    tensors = [Tensor(name, shape, "float32") for name, shape in shapes.items()]
+    checkpoint = predicted(tensors, format=format or "mapping")
+    found = inspect(checkpoint, "M*-")
+    assert found.tensors == len(shapes)
+    assert found.preflight is not None
+    assert json.dumps(found.to_json())
+    assert inspect(checkpoint, Architecture("MG*-E")).preflight.loads is False
+
+
+def test_a_thousand_million_experts() -> None:
+    shapes = Architecture("E").canonical()
+    tensors = [Tensor(t.name, (10**9, 64) if "router" in t.name else t.shape, t.dtype) for t in shapes]
+    assert inspect(predicted(tensors)).findings == (
+        "no model has exactly these tensors: they show 1000000000 experts a layer",
+    )

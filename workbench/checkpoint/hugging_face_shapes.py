@@ -20,8 +20,12 @@ _LAYER = re.compile(
 )
 _MTP_LAYER = re.compile(r"(?:model\.)?mtp\.layers\.([0-9]{1,3})\.(.+)", re.DOTALL)
 _OUTSIDE = re.compile(r"(?:(?:model|backbone|transformer|language_model)\.){0,3}(.+)", re.DOTALL)
+_STACK = re.compile(
+    r"(?:experts|block_sparse_moe)\.(?:gate_up_proj|up_proj|gate_proj|down_proj|(?:in|out)put_linear)(?:_bias|\.weight)?$"
+)
 _EXPERT = re.compile(r"experts\.([0-9]{1,6})\.(.+)\.(weight|bias)")
-_MOST_EXPERTS = 100_000
+_MOST_EXPERTS = 10_000  # of a layer, and
+_MOST_OF_ALL = 2_000_000  # of all stacks together; a stranger's file may say any number
 
 _EMBEDDING = "embedding.word_embeddings.weight"
 _AROUND = {
@@ -84,6 +88,10 @@ class Translated:
 
 def as_canonical(names: Mapping[str, Shape]) -> Translated:
     """The shapes that a Megatron model of the same layers has."""
+    stacks = {name: shape for name, shape in names.items() if len(shape) in (2, 3) and _STACK.search(name)}
+    if sum(shape[0] for shape in stacks.values()) > _MOST_OF_ALL:
+        rest = as_canonical({name: shape for name, shape in names.items() if name not in stacks})
+        return Translated(rest.shapes, rest.layers, (*rest.unknown, *stacks))
     layers: dict[int, dict[str, Shape]] = {}
     mtp: dict[int, dict[str, Shape]] = {}
     found: dict[str, Shape] = {}

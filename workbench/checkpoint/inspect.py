@@ -103,7 +103,7 @@ def _inspection(found: _Found) -> Inspection:
         inferred = inferred.told(_claimed(claim, found), claim.source)
         notes += [f"{claim.source}: {note}" for note in claim.notes]
     findings += inferred.findings
-    findings += own_reasons(found.inferred, found.shapes) or ()
+    findings += own_reasons(found.inferred, found.shapes)
     if found.unnamed:
         findings.append(_unnamed(found.unnamed))
     held = checkpoint.tensors

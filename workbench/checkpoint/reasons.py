@@ -6,9 +6,11 @@ Sizes are said where they explain: the model, and the checkpoint but for what is
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from workbench.arch.architecture import Architecture
+from workbench.arch.needs import check_needs
 from workbench.arch.sizes import SizesError
 from workbench.checkpoint.equations import Either, Equation, Product
 from workbench.checkpoint.infer import Inferred, infer, say
@@ -20,6 +22,8 @@ from workbench.checkpoint.whole_shapes import whole_shapes
 from workbench.pattern.model import Pattern
 from workbench.pattern.symbols import symbol_of
 
+_EVERY = 3  # sub-layers from which those of a kind are not listed when it is all of them
+_MOST_EXPERTS = 2_000_000  # of a whole model; nothing larger is predicted
 _SHOWN = 6  # tensors of another shape that are named; the rest is counted
 _WORDS = {PADDED: "the padded vocabulary", IS_GATED: "a gated activation"}
 _MODEL, _OWN = "the model", "a model of the checkpoint's own sizes"
@@ -68,11 +72,13 @@ def size_reasons(wanted: Shapes, found: Shapes) -> list[str] | None:
     return lines
 
 
-def own_reasons(inferred: Inferred, found: Shapes) -> list[str] | None:
-    """What in a checkpoint is not as in a model of its own pattern and sizes; None where no such model can be made."""
+def own_reasons(inferred: Inferred, found: Shapes) -> list[str]:
+    """What in a checkpoint is not as in a model of its own pattern and sizes; nothing where it has no pattern."""
+    if inferred.pattern is None:
+        return []
     predicted = _predicted(inferred)
-    if predicted is None or inferred.pattern is None:
-        return None
+    if predicted is None:
+        return [f"no model has exactly these tensors: {_impossible(inferred)}"]
     if predicted == found:
         return []
     model, held = by_sublayer(predicted), by_sublayer(found)
@@ -89,11 +95,13 @@ def differences(
     """
     said: dict[tuple[int | None, str, str], list[int]] = {}
     shapes: list[str] = []
+    kinds: Counter[tuple[int | None, str]] = Counter()
     for key, other in pairs:
         ours, theirs = model.layers[key], held.layers[other]
+        name = symbol_of(model.symbols[key]).name if len(model.symbols[key]) == 1 else "of several kinds"
+        kinds[key[0], name] += 1
         if ours == theirs:
             continue
-        name = symbol_of(model.symbols[key]).name if len(model.symbols[key]) == 1 else "of several kinds"
         if lacking := ours.keys() - theirs.keys():
             said.setdefault((key[0], name, f"the checkpoint lacks {listed(lacking)}"), []).append(key[1])
         if extra := theirs.keys() - ours.keys():
@@ -106,8 +114,11 @@ def differences(
         )
     for (depth, name, text), indices in said.items():
         where = "" if depth is None else f"MTP depth {depth + 1}, "
-        noun = "sub-layer" if len(indices) == 1 else "sub-layers"
-        yield (-1 if depth is None else depth, indices[0]), f"{where}{noun} {ranges(sorted(indices))}, {name}: {text}"
+        if len(indices) > _EVERY and len(indices) == kinds[depth, name]:
+            which = f"every sub-layer, {name}"
+        else:
+            which = f"{'sub-layer' if len(indices) == 1 else 'sub-layers'} {ranges(sorted(indices))}, {name}"
+        yield (-1 if depth is None else depth, indices[0]), f"{where}{which}: {text}"
     absent = _absent_depths(model, held)
     outside = {name for name in model.outside.keys() - held.outside.keys() if not name.startswith(absent)}
     if outside:
@@ -131,12 +142,33 @@ def differences(
 def _predicted(inferred: Inferred) -> dict[str, Shape] | None:
     """Names and shapes of a model of the pattern and sizes that were inferred; None where there is none."""
     sizes = inferred.example()
-    if inferred.pattern is None or sizes is None:
+    if inferred.pattern is None or sizes is None or _experts(inferred) > _MOST_EXPERTS:
         return None
     try:
         return shapes_of(Architecture(inferred.pattern, sizes))
     except SizesError:  # a size that a layer kind cannot do without did not show
         return None
+
+
+def _experts(inferred: Inferred) -> int:
+    """Experts of the whole model: a stranger's file may say any number."""
+    assert inferred.pattern is not None, "asked of a pattern"
+    return int(inferred.pattern.symbol_counts["E"] * (inferred.values.get("moe_experts") or 0))
+
+
+def _impossible(inferred: Inferred) -> str:
+    """Why there is no model of the pattern and sizes that were inferred."""
+    if _experts(inferred) > _MOST_EXPERTS:
+        return f"they show {inferred.values['moe_experts']} experts a layer"
+    sizes = inferred.example()
+    assert inferred.pattern is not None, "asked of a pattern"
+    if sizes is None:
+        return "the sizes that they show contradict each other"
+    try:
+        check_needs(inferred.pattern, sizes)
+    except SizesError as error:
+        return str(error).replace("which the sizes leave out", "which they do not show")
+    return "a size that they need does not show"
 
 
 def _known(ours: Inferred, theirs: Inferred) -> Iterator[str]:

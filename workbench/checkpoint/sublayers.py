@@ -132,4 +132,4 @@ def ranges(numbers: list[int]) -> str:
         else:
             runs.append([number, number])
     shown = [f"{low}–{high}" if high > low else f"{low}" for low, high in runs]
-    return ", ".join(shown[:6]) + (f" and {len(shown) - 6} more runs" if len(shown) > 6 else "")
+    return ", ".join(shown[:6]) + (f" and {len(shown) - 6} more" if len(shown) > 6 else "")

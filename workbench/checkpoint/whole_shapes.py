@@ -16,7 +16,7 @@ _PIECE = re.compile(
     r"(.*\.(?:mixer\.in_proj\.weight|mixer\.conv1d\.(?:weight|bias)|self_attention\.(?:in_proj|conv1d)\.weight))\.(\w+)"
 )
 _EXPERTS = re.compile(r"(.*\.mlp\.experts\.)experts\.(linear_fc[12]\.(?:weight|bias))")
-_MOST_EXPERTS = 100_000
+_MOST_EXPERTS = 2_000_000  # of all tensors together; a stranger's file may say any number
 
 
 def whole_shapes(stored: Mapping[str, Shape]) -> dict[str, Shape]:
@@ -27,7 +27,8 @@ def whole_shapes(stored: Mapping[str, Shape]) -> dict[str, Shape]:
     """
     found: dict[str, Shape] = {}
     for name, shape in stored.items():
-        if ".experts.experts." in name and (match := _EXPERTS.fullmatch(name)) and 0 < shape[:1][0] <= _MOST_EXPERTS:
+        experts = shape[0] if shape and ".experts.experts." in name else 0
+        if 0 < experts <= _MOST_EXPERTS - len(found) and (match := _EXPERTS.fullmatch(name)):
             for expert in range(shape[0]):
                 found[f"{match[1]}{match[2]}{expert}"] = shape[1:]
         elif ("in_proj" in name or "conv1d" in name) and shape and (match := _PIECE.fullmatch(name)):
