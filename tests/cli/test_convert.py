@@ -75,10 +75,6 @@ def test_a_dry_run(run, fused, tmp_path):
     assert (done.status, done.err) == (0, "")
     assert "– DRY RUN: 8 tensors, " in done.out
     assert "decoder.layers.<i>.input_layernorm.weight" in done.out
-    assert (
-        "decoder.layers.<i>.self_attention.linear_qkv.layer_norm_weight" in done.out.replace("\n", "")
-        or "linear_" in done.out
-    )
     assert [entry.name for entry in tmp_path.iterdir()] == ["fused.safetensors"]
 
 
