@@ -14,7 +14,7 @@ from workbench.cli import main, progress
 from workbench.errors import WorkbenchError
 
 from ..render.pages import Page, assert_self_contained
-from ..views.diffs import DIFFERENT, IDENTICAL, MISSING, NAMES_ONLY, OTHER_NAMES
+from ..views.diffs import DIFFERENT, IDENTICAL, MANY, MISSING, NAMES_ONLY, OTHER_NAMES
 
 DEFAULTS = {
     "rtol": 0.0, "atol": 0.0, "ulp": 0, "only": (), "ignore": (), "values": True, "as_written": False, "progress": None,
@@ -263,3 +263,22 @@ def test_what_is_no_checkpoint(run, files, tmp_path, name, content):
     assert done.err.startswith("workbench: error: ")
     assert name in done.err
     assert "Traceback" not in done.err
+
+
+def test_many_differences_are_the_same_json_without_indents(run, engine):
+    engine.found = MANY
+    done = run("diff", "a", "b", "--json")
+    assert done.out.count("\n") == 1
+    assert len(json.loads(done.out)["differences"]) == 5000
+
+
+def test_names_of_a_real_file_are_text(run, tmp_path):
+    evil = "<script>alert(1)</script>\x1b[31m\u202e"
+    save_file({evil: np.zeros(4, np.float32)}, tmp_path / "a.safetensors")
+    save_file({evil: np.ones(4, np.float32)}, tmp_path / "b.safetensors")
+    done = run("diff", "a.safetensors", "b.safetensors", "--html", "d.html", "--details")
+    assert (done.status, "Traceback" in done.err) == (1, False)
+    source = (tmp_path / "d.html").read_text(encoding="utf-8")
+    assert_self_contained(source, scripts=1)
+    for hidden in ("\x1b", "\u202e"):
+        assert hidden not in done.out + source

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from workbench.checkpoint.differences import Diff
 
 SAME, DIFFERENT = 0, 1
+_INDENTED = 1000  # differences up to which JSON is laid out for a reader
 
 
 def run_diff(args: argparse.Namespace) -> int:
@@ -96,7 +97,7 @@ def _hand_out(found: Diff, args: argparse.Namespace) -> None:
 
         deliver(html.render(page(found)), args.html, args.force)
     if args.output is not None or args.json:
-        data = json_text(found.to_json())
+        data = json_text(found.to_json(), indented=len(found.differences) <= _INDENTED)
         if args.output is not None:
             deliver(data, args.output, args.force)
     if args.json:
