@@ -227,17 +227,17 @@ def test_arguments_fill_what_shapes_leave_open() -> None:
     assert found.known["position_embedding"] == "rope 50%"
     # B and C show groups × state; with the groups that is the state.
     state = next(size for size in found.sizes if size.name == "mamba_state_dim")
-    assert (state.value, state.source) == (16, "names and shapes and the arguments in it")
+    assert (state.value, state.source) == (16, "names and shapes and args")
 
 
 @pytest.mark.parametrize(
     ("change", "finding"),
     [
-        ({"hidden_size": 65}, "the arguments in it says that hidden_size is 65, and embedding.word_embeddings.weight [128, 64] says 64"),
+        ({"hidden_size": 65}, "args says that hidden_size is 65, and embedding.word_embeddings.weight [128, 64] says 64"),
         ({"num_attention_heads": 8}, "and the shapes prove that num_attention_heads × head_dim = 64"),
         ({"swiglu": False}, "says that gated is false"),
         ({"position_embedding_type": "learned_absolute"}, "it is not learned_absolute: there is no table of positions"),
-        ({"hybrid_layer_pattern": "M-*E"}, "the arguments in it says that the pattern is M-*E, and the names show M-*-"),
+        ({"hybrid_layer_pattern": "M-*E"}, "args says that the pattern is M-*E, and the names show M-*-"),
     ],
 )  # fmt: skip
 def test_arguments_that_contradict_are_findings(change: dict[str, Any], finding: str) -> None:

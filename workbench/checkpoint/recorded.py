@@ -135,7 +135,7 @@ def _arguments(held: Any) -> Claim | None:
         and depths < 1000
     ):
         text += f"/{depth}" * depths
-    claim = _claim("the arguments in it", text) if isinstance(text, str) else Claim("the arguments in it")
+    claim = _claim("args", text) if isinstance(text, str) else Claim("args")
     return Claim(claim.source, claim.pattern, values, claim.notes)
 
 
