@@ -21,7 +21,7 @@ _COLOURS = (
 )
 _WIDE, _HIGH = 384, 288  # units that the grid may take
 _LARGEST, _SMALLEST = 18, 3  # units of a cell
-_SWATCH, _TYPE, _LEGEND = 11, 11, 80  # the legend: a box, its text, and the room of one entry
+_SWATCH, _TYPE, _LEGEND = 11, 11, 88  # the legend: a box, its text, and the room of one entry
 _TEXT = 0.56  # of its size: how wide a letter is
 
 
