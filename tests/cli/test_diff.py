@@ -1,7 +1,14 @@
 """`workbench diff`: what it passes on, prints and refuses, on an engine that says what it is told to, and then on real files."""
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
+import struct
+import subprocess
 import sys
+import termios
 import time
 from dataclasses import replace
 from types import ModuleType
@@ -189,6 +196,9 @@ class Terminal:
     def isatty(self):
         return True
 
+    def fileno(self):
+        raise OSError("no file")
+
     def write(self, text):
         self.written += text
         return len(text)
@@ -207,6 +217,33 @@ def test_a_bar_of_bytes_where_a_terminal_shows_it(run, engine, monkeypatch):
         terminal.written = ""
         assert run("diff", "a", "b", *options).status == 0
         assert terminal.written == ""
+
+
+BAR = """
+import time
+from workbench.cli.progress import byte_bar
+with byte_bar(True, "comparing") as progress:
+    progress(1, 4096)
+    time.sleep(0.3)
+    progress(2048, 4096)
+"""
+
+
+@pytest.mark.parametrize("columns", [0, 80], ids=["a terminal of unknown width", "80 columns"])
+def test_a_real_terminal_shows_the_bar(columns):
+    """Of unknown width is what a container's terminal often is: without care, nothing is drawn there."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    running = subprocess.Popen([sys.executable, "-c", BAR], stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+        while data := os.read(ours, 4096):
+            seen += data
+    os.close(ours)
+    assert running.wait() == 0
+    assert b"comparing:  50%" in seen
+    assert b"2.00k/4.00k" in seen
 
 
 # ---------------------------------------------------------------------------------------------- real files

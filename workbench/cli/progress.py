@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Progress = Callable[[int, int], None]
+_COLUMNS = 80  # where a terminal does not say how wide it is
 
 
 @contextmanager
@@ -20,10 +22,20 @@ def byte_bar(wanted: bool, what: str) -> Iterator[Progress | None]:
         return
     from tqdm import tqdm
 
-    with tqdm(desc=what, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr, leave=False) as bar:
+    with tqdm(
+        desc=what, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr, leave=False, ncols=_columns()
+    ) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
         yield show
+
+
+def _columns() -> int | None:
+    """None, so that tqdm asks; but a terminal may say that it has no columns (in containers), and tqdm would draw nothing."""
+    try:
+        return None if os.get_terminal_size(sys.stderr.fileno()).columns else _COLUMNS
+    except OSError:
+        return _COLUMNS
