@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Progress = Callable[[int, int], None]
-_COLUMNS = 80  # where a terminal does not say how wide it is
+# One bar needs one line. Without this, tqdm asks the terminal, and draws nothing where it says 0 (as in some containers).
+_LINES = 24
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def byte_bar(wanted: bool, what: str) -> Iterator[Progress | None]:
     from tqdm import tqdm
 
     with tqdm(
-        desc=what, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr, leave=False, ncols=_columns()
+        desc=what, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr, leave=False, nrows=_LINES
     ) as bar:
 
         def show(done: int, total: int) -> None:
@@ -31,11 +31,3 @@ def byte_bar(wanted: bool, what: str) -> Iterator[Progress | None]:
             bar.update(done - bar.n)
 
         yield show
-
-
-def _columns() -> int | None:
-    """None, so that tqdm asks; but a terminal may say that it has no columns (in containers), and tqdm would draw nothing."""
-    try:
-        return None if os.get_terminal_size(sys.stderr.fileno()).columns else _COLUMNS
-    except OSError:
-        return _COLUMNS
