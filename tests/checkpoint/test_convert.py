@@ -182,7 +182,9 @@ def test_a_folder_of_other_keys_keeps_its_optimizer(megatron_saves, tmp_path, li
     assert digest(source) == before
 
 
-@pytest.mark.parametrize(("kind", "pattern"), [("gpt in layers", "[*-][*-][*-]"), ("gpt experts", "[*E]*E[*E]")])
+@pytest.mark.parametrize(
+    ("kind", "pattern"), [("gpt in layers", "[*-][*-][*-]"), ("gpt", "[*-]*-[*-]"), ("gpt experts", "[*E]*E[*E]")]
+)
 def test_gpt_becomes_a_hybrid_that_loads(megatron_saves, tmp_path, kind, pattern):
     from workbench.fusion.checkpointing import load_checkpoint
     from workbench.fusion.gpt import load_gpt_checkpoint
@@ -246,11 +248,8 @@ def test_a_large_one_becomes_a_set(small, tmp_path, monkeypatch):
 
 
 def test_records_and_files_of_any_size(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        folder_writer.write_torch_dist,
-        "__kwdefaults__",
-        {**folder_writer.write_torch_dist.__kwdefaults__, "record_bytes": 1000, "file_bytes": 40_000},
-    )
+    sizes = {**(folder_writer.write_torch_dist.__kwdefaults__ or {}), "record_bytes": 1000, "file_bytes": 40_000}
+    monkeypatch.setattr(folder_writer.write_torch_dist, "__kwdefaults__", sizes)
     done = convert(small, tmp_path / "a", format="torch_dist")
     assert len(done.files) > 5
     convert(tmp_path / "a", tmp_path / "back.safetensors")
@@ -446,12 +445,32 @@ def test_every_kind_is_tried():
 
 
 @pytest.mark.parametrize("link", [True, False])
-def test_what_a_model_asks_for_and_the_source_lacks_is_in_a_file_beside_its_own(megatron_saves, tmp_path, link):
+def test_what_a_model_asks_for_and_the_source_lacks_is_in_a_file_beside_its_own(tmp_path, link):
     """A GPT model stores no extra state of its output layer, and a hybrid one asks for it."""
-    source = megatron_saves("gpt")
+    from tests.gpt_models import gpt, save_gpt  # isort: skip
+    from workbench.arch.sizes import ModelSizes
+
+    source = save_gpt(gpt(ModelSizes(activation="gelu")), tmp_path / "gpt", singleton_local_shards=True)
     done = convert(source, tmp_path / "a", link=link)
     assert done.files[:2] == ("__0_0.distcp", "__1_0.distcp")
     key = "output_layer._extra_state"
     assert key not in open_checkpoint(source).objects
     assert key in open_checkpoint(tmp_path / "a").objects
     assert (tmp_path / "a" / "__0_0.distcp").samefile(source / "__0_0.distcp") is link
+
+
+def test_a_link_to_other_bytes_is_compared_and_found(megatron_saves, tmp_path, monkeypatch):
+    """Linked files are not read again where they are the source's; where they are not, every bit is."""
+    import shutil
+
+    def copying(source, target):
+        shutil.copy(source, target)
+        data = bytearray(target.read_bytes())
+        opened = open_checkpoint(megatron_saves("bf16")).tensors["output_layer.weight"]
+        data[data.index(opened.bits().tobytes())] ^= 1
+        target.write_bytes(data)
+
+    monkeypatch.setattr("os.link", copying)
+    with pytest.raises(WorkbenchError, match="the contents differ"):
+        convert(megatron_saves("bf16"), tmp_path / "a", link=True)
+    assert list(tmp_path.iterdir()) == []

@@ -18,6 +18,7 @@ from workbench.checkpoint.output import Progress, Written
 from workbench.checkpoint.placing import beside, check_target
 from workbench.checkpoint.plan import Plan, check_apart, make_plan
 from workbench.checkpoint.source import Checkpoint
+from workbench.checkpoint.uncollected import uncollected
 from workbench.checkpoint.ways import Way, way_of
 from workbench.errors import WorkbenchError
 from workbench.pattern.model import Pattern
@@ -25,6 +26,7 @@ from workbench.pattern.model import Pattern
 type Told = Callable[[int, int], None]
 
 
+@uncollected()
 def convert(
     source: Any,
     target: str | Path,
@@ -116,7 +118,7 @@ def _verify(plan: Plan, way: Way, place: Path, done: Progress) -> None:
     shapes = [name for name, (one, two) in pairs.items() if (one.shape, one.dtype) != (two.shape, two.dtype)]
     if shapes:
         raise _unlike("the shapes", shapes)
-    if way.shares(place):
+    if way.shares(read):
         done(plan.nbytes)
         return
     names = list(pairs)

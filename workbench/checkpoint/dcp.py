@@ -72,6 +72,11 @@ class ShardBuffer:
         self._found: StoredTensor | None = None
 
     @property
+    def place(self) -> Place:
+        """Where its record lies in the data file."""
+        return self._place
+
+    @property
     def where(self) -> str:
         """The data file and the tensor's name."""
         return f"{self._place.file.path}: {self._name}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from workbench.checkpoint.dcp_metadata import Metadata, Place, read_metadata
 from workbench.checkpoint.extra_states import carried, is_extra_state, needed, sharded_axes
 from workbench.checkpoint.output import Output, Progress, Written
 from workbench.checkpoint.plan import Plan, same_place
-from workbench.checkpoint.source import StoredObject
+from workbench.checkpoint.source import Checkpoint, StoredObject
 from workbench.checkpoint.tensors import StoredTensor
 from workbench.checkpoint.torch_record import write_value
 from workbench.checkpoint.write_safetensors import write_safetensors, write_sharded
@@ -49,8 +49,8 @@ class Way(Protocol):
         """Write everything; the folder is there."""
         ...
 
-    def shares(self, place: Path) -> bool:
-        """True where what was written is known to be the source's own bytes, so that there is nothing to compare."""
+    def shares(self, read: Checkpoint) -> bool:
+        """True where what was written, and read again, is known to be the source's own bytes: there is nothing to compare."""
         ...
 
 
@@ -101,7 +101,7 @@ class _Safetensors:
             return write_safetensors(place, self.plan.tensors, values, progress)
         return write_sharded(place, self.plan.tensors, values, progress)
 
-    def shares(self, place: Path) -> bool:
+    def shares(self, read: Checkpoint) -> bool:
         return False
 
 
@@ -193,7 +193,7 @@ class _TorchDist:
         record = {"pattern": str(self.plan.layout.pattern.unfused()), "extra": {}}
         return {"checkpoint_version": _VERSION, "iteration": iteration, "workbench": record}
 
-    def shares(self, place: Path) -> bool:
+    def shares(self, read: Checkpoint) -> bool:
         return False
 
 
@@ -237,13 +237,20 @@ class _SameFiles:
         write_metadata(place, self._entries(), objects)
         return Written((*files, place / METADATA, place / FORMAT), copied=copied, linked=linked)
 
-    def shares(self, place: Path) -> bool:
+    def shares(self, read: Checkpoint) -> bool:
         """The files are the same, and every tensor lies where the source's lies in them."""
         if not self.link:
             return False
-        new, old = read_metadata(place), self.folder.metadata
-        same = all(os.path.samefile(data.path, new.files[name].path) for name, data in old.files.items())
-        return same and all(_where(new, name) == _where(old, source) for name, source in self.folder.places.items())
+        source, same = self.folder.plan.source.tensors, lru_cache(maxsize=None)(os.path.samefile)
+
+        def lies(tensor: StoredTensor) -> list[Any]:
+            return [(piece.offset, piece.shape, piece.data.place) for piece in tensor.pieces]  # type: ignore[attr-defined]
+
+        return all(
+            ours[:2] == theirs[:2] and ours[2][1:] == theirs[2][1:] and same(ours[2].file.path, theirs[2].file.path)
+            for name, old in self.folder.places.items()
+            for ours, theirs in zip(lies(read[name]), lies(source[old]), strict=True)
+        )
 
     def _entries(self) -> dict[str, Entry]:
         entries = {}
@@ -256,13 +263,6 @@ class _SameFiles:
 
 def _record(place: Place, offset: tuple[int, ...] = (), shape: tuple[int, ...] = ()) -> Record:
     return Record(place.file.path.name, place.start, place.length, offset, shape)
-
-
-def _where(metadata: Metadata, name: str) -> Any:
-    shards = metadata.tensors[name].shards
-    return [
-        (each.offset, each.shape, each.place.file.path.name, each.place.start, each.place.length) for each in shards
-    ]
 
 
 def _free_name(taken: Mapping[str, Any]) -> str:
