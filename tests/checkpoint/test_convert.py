@@ -194,7 +194,8 @@ def test_gpt_becomes_a_hybrid_that_loads(megatron_saves, tmp_path, kind, pattern
     convert(megatron_saves(kind), tmp_path / "a", "canonical")
     ours, theirs = (build_model(pattern, seed=seed, backend="local") for seed in (1, 2))
     assert load_checkpoint(tmp_path / "a", ours).iteration == 12
-    load_gpt_checkpoint(megatron_saves(kind), theirs)
+    # Megatron does not translate the one whose layers are numbered; it is the same model.
+    load_gpt_checkpoint(megatron_saves("gpt in layers" if kind == "gpt" else kind), theirs)
     assert differing(dict(canonical_state_dict(ours)), dict(canonical_state_dict(theirs))) == []
 
 
