@@ -64,6 +64,8 @@ def test_one_model_is_identical_in_every_format(saved, left: str, right: str):
     if "canonical" in (left, right) or "torch_dist" in (left, right):
         assert diffed.sentences[0].endswith("nothing differs but the names")
         assert all(each.by == "layout" for each in diffed.differences)
+        written = open_checkpoint(saved[left]).names
+        assert all(set(each.written.split(" + ")) <= set(written) for each in diffed.differences)
     else:
         assert diffed.differences == ()
     assert diff(saved[right], saved[left]).identical

@@ -46,8 +46,9 @@ MOVED = TensorDifference(
     "the same bits under another name", "[64] float32", "[64] float32", "content",
 )  # fmt: skip
 RENAMED = TensorDifference(
-    "renamed", "decoder.layers.2.pre_mlp_layernorm.weight", "decoder.layers.1.pre_mlp_layernorm.weight", 2, None, "-",
+    "renamed", "decoder.layers.2.pre_mlp_layernorm.weight", "decoder.layers.2.pre_mlp_layernorm.weight", 2, None, "-",
     "sub-layer 2, MLP", "", "[64] float32", "[64] float32", "layout",
+    written="decoder.layers.1.pre_mlp_layernorm.weight",
 )  # fmt: skip
 ALL = (MISSING, EXTRA, SHAPE, DTYPE, NAN, VALUE, ZERO, OBJECT, MOVED, RENAMED)
 

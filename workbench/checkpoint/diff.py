@@ -28,12 +28,14 @@ from workbench.checkpoint.opening import open_checkpoint
 from workbench.checkpoint.rows import Row, described, place_of
 from workbench.checkpoint.shapes import explain_shapes
 from workbench.checkpoint.source import Checkpoint
+from workbench.checkpoint.uncollected import uncollected
 from workbench.errors import WorkbenchError
 
 type Progress = Callable[[int, int], None]
 type Layouts = tuple[Layout, Layout]
 
 
+@uncollected()
 def diff(
     left: Any,
     right: Any,
@@ -171,6 +173,7 @@ def _difference(row: Row, layouts: Layouts) -> TensorDifference:
         kind=_kind(row.outcome),
         name=row.name,
         other_name=row.other_name,
+        written=" + ".join(row.left_names) if row.by == "layout" else None,
         sublayer=row.spot.index if explained else None,
         depth=row.spot.depth,
         symbol=row.spot.symbol,

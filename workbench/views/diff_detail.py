@@ -101,7 +101,7 @@ def sample(detail: Detail) -> scene.Table:
 def _names(found: TensorDifference) -> str:
     if found.other_name is None or found.other_name == found.name:
         return _BY[found.by]
-    return f"{words.clipped(found.name)} is {words.clipped(found.other_name)} on the right. {_BY[found.by]}".strip()
+    return f"{words.clipped(found.written or found.name)} is {words.clipped(found.other_name)} on the right. {_BY[found.by]}".strip()
 
 
 def _first(found: TensorDifference) -> str:

@@ -73,8 +73,11 @@ def renamed(diff: Diff) -> tuple[scene.Part, ...]:
     found = [entry for entry in diff.differences if not entry.content]
     if not found:
         return ()
-    names = [words.clipped(name or "") for name in (found[0].name, found[0].other_name)]
-    rows = tuple((words.clipped(entry.name), words.clipped(entry.other_name or "")) for entry in found[:MOST_NAMES])
+    names = [words.clipped(name or "") for name in (found[0].written or found[0].name, found[0].other_name)]
+    rows = tuple(
+        (words.clipped(entry.written or entry.name), words.clipped(entry.other_name or ""))
+        for entry in found[:MOST_NAMES]
+    )
     caption = f"Names of one tensor on both sides{_left_out(found, MOST_NAMES, 'name')}."
     columns = (scene.Column("left", code=True), scene.Column("right", code=True))
     said = f"{counted(len(found), 'tensor is', 'tensors are')} equal under another name"
