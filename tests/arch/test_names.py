@@ -82,7 +82,7 @@ def test_experts_keep_apart(first, second, kind):
 
 @given(symbols, st.from_regex(r"[a-z_]{1,8}(\.[a-z_]{1,8}){1,3}", fullmatch=True))
 def test_only_names_that_a_rule_has_are_changed(symbol, name):
-    ruled = [rule for rule in LOCAL_RULES if symbol in rule.symbols and rule.expression(rule.local).fullmatch(name)]
+    ruled = [rule for rule in LOCAL_RULES if symbol == rule.symbol and rule.expression(rule.local).fullmatch(name)]
     assert (local_to_canonical(symbol, name) == name) is not bool(ruled)
 
 
@@ -107,6 +107,15 @@ def test_only_names_that_a_rule_has_are_changed(symbol, name):
 )
 def test_each_rule(symbol, local, canonical):
     assert local_to_canonical(symbol, local) == canonical
+
+
+def test_a_layer_of_no_known_kind_has_no_rules():
+    for rule in LOCAL_RULES:
+        local, canonical = (
+            side.format(kind="weight", linear="linear_fc1", expert="0") for side in (rule.local, rule.canonical)
+        )
+        assert (local_to_canonical("", local), canonical_to_local("", canonical)) == (local, canonical)
+    assert local_prefixes("") == {}
 
 
 def test_prefixes_of_every_symbol():

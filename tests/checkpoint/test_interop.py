@@ -77,3 +77,19 @@ def test_options_of_a_gpt_model():
 
 def test_nothing_to_fuse():
     assert not options(Pattern("MM"))[0].possible
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("[G-][*-]", "gated delta net (G)"), ("[+E]", "(+)"), ("[*-][*E]", "mixes")]
+)
+def test_a_gpt_model_that_megatron_does_not_translate(text, reason):
+    _, hybrid, _ = options(Pattern(text), gpt=True)
+    assert (hybrid.to, hybrid.possible, hybrid.pattern) == ("hybrid", False, "")
+    assert reason in hybrid.text
+    assert "--to canonical" in hybrid.reasons[-1]
+
+
+def test_the_mtp_of_a_gpt_model_is_left_behind():
+    _, hybrid, _ = options(Pattern("[*-]/*-"), gpt=True)
+    assert hybrid.possible
+    assert "without MTP" in hybrid.text

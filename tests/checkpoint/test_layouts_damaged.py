@@ -315,6 +315,13 @@ def test_experts_stored_one_by_one() -> None:
     assert seen(layout) == rows(names("E", moe_shared_ffn=24))
 
 
+def test_half_of_a_gated_linear_is_said_to_be_half() -> None:
+    tensors = renamed(names("-"), lambda name: f"{name}_v" if name.endswith("linear_fc1.weight") else name)
+    layout = check_nothing_dropped(tensors)
+    assert layout.unknown == ("decoder.layers.0.mlp.linear_fc1.weight_v",)
+    assert any("stored in 2 pieces, and 1 of them" in reason for reason in layout.reasons)
+
+
 # ------------------------------------------------------------------------------------------- strangers
 
 

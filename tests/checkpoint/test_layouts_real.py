@@ -194,6 +194,29 @@ def test_the_comparison_can_fail(gpt_model: Any, hybrid: Any) -> None:
     assert differing(canonical_values(layout), canonical_state_dict(build_model("[*-]" * LAYERS, backend="local")))
 
 
+def test_halves_and_experts_under_keys_of_their_own(gpt_model: Any, hybrid: Any, tmp_path: Path) -> None:
+    """`singleton_local_shards`: `linear_fc1.weight_w` and `_v`, a key an expert; the same weights as in one piece."""
+    layout = layout_of(open_torch_dist(save_gpt(gpt_model[0], tmp_path / "apart", singleton_local_shards=True)))
+    assert any("linear_fc1.weight_v" in named.written[-1] for named in layout.canonical.values())
+    assert differing(canonical_values(layout), canonical_state_dict(hybrid)) == []
+    assert (layout.name, layout.form, layout.unknown) == ("gpt", "distributed", ())
+
+
+def test_halves_of_a_hybrid_model(tmp_path: Path) -> None:
+    """Shared experts and an MTP depth too."""
+    from megatron.core import dist_checkpointing
+
+    model = build_model("M-*E/[*E]", ModelSizes(moe_shared_ffn=24), seed=3, backend="local")
+    dist_checkpointing.save(
+        {"model": model.sharded_state_dict(metadata={"singleton_local_shards": True})}, str(tmp_path)
+    )
+    opened = open_torch_dist(tmp_path)
+    assert "decoder.layers.3.mlp.shared_experts.linear_fc1.weight_w" in opened.tensors
+    layout = layout_of(opened)
+    assert differing(canonical_values(layout), canonical_state_dict(model)) == []
+    assert (layout.name, str(layout.pattern), layout.unknown) == ("canonical", "M-*E/*E", ())
+
+
 def test_mtp_of_a_gpt_model(tmp_path: Path) -> None:
     """A layer, not a stack; `mtp_model_layer` live, `transformer_layer` in a checkpoint."""
     # At the top they would come before workbench.fusion, which keeps megatron's small functions from being compiled.

@@ -24,9 +24,9 @@ _PARTS = {"kind": "weight|bias", "linear": "linear_fc1|linear_fc2", "expert": r"
 
 @dataclass(frozen=True)
 class Rule:
-    """`local` ↔ `canonical` for the sub-layers of `symbols`; what `{…}` matches is carried over."""
+    """`local` ↔ `canonical` for the sub-layers of `symbol`; what `{…}` matches is carried over."""
 
-    symbols: str
+    symbol: str
     local: str
     canonical: str
 
@@ -63,7 +63,7 @@ def local_to_canonical(symbol: str, name: str) -> str:
     'pre_mlp_layernorm.weight'
     """
     for rule, expression in _TO_CANONICAL:
-        if symbol in rule.symbols and (match := expression.fullmatch(name)):
+        if symbol == rule.symbol and (match := expression.fullmatch(name)):
             return rule.canonical.format(**match.groupdict())
     return name
 
@@ -75,7 +75,7 @@ def canonical_to_local(symbol: str, name: str) -> str:
     'mlp.experts.local_experts.3.linear_fc1.weight'
     """
     for rule, expression in _TO_LOCAL:
-        if symbol in rule.symbols and (match := expression.fullmatch(name)):
+        if symbol == rule.symbol and (match := expression.fullmatch(name)):
             return rule.local.format(**match.groupdict())
     return name
 
@@ -94,7 +94,7 @@ def local_prefixes(symbol: str) -> dict[str, str]:
     return {
         rule.local.removesuffix(suffix): rule.canonical.removesuffix(suffix)
         for rule in LOCAL_RULES
-        if symbol in rule.symbols and "{expert}" not in rule.local
+        if symbol == rule.symbol and "{expert}" not in rule.local
     }
 
 

@@ -169,6 +169,13 @@ def _fused(pattern: Pattern) -> Option:
 
 def _hybrid(pattern: Pattern) -> Option:
     """What takes a GPT model's weights: the same numbers of `*` and MLPs, and any number of `M` beside them."""
+    if refusals := from_gpt_refusals(Pattern(pattern.main)):
+        return Option(
+            "hybrid",
+            False,
+            f"megatron does not translate it: {refusals[0]}",
+            reasons=(*refusals, "workbench convert --to canonical gives it a hybrid model's names all the same"),
+        )
     symbols = [layer.symbol for layer in pattern.sublayers]
     number, kind = symbols.count("*"), "E" if "E" in symbols else "-"
     return Option(

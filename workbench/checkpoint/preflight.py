@@ -40,7 +40,12 @@ def preflight(found: Shapes, wanted: Wanted, layout: str) -> Preflight:
     """Whether a checkpoint with these canonical names and shapes, written in a layout, loads into a model."""
     notes = [*_of_layout(layout), *wanted.notes]
     refused: list[str] = []
-    if layout == "gpt" and (symbols := _symbols(wanted.pattern)) != _turns(symbols) and _is_gpt(found):
+    if layout == "gpt" and not _is_gpt(found):
+        notes.append(
+            "it has a GPT model's names for layers that megatron does not translate: workbench convert SRC DST --to canonical "
+            "makes it loadable"
+        )
+    elif layout == "gpt" and (symbols := _symbols(wanted.pattern)) != _turns(symbols):
         refused, wanted, more = _from_gpt(wanted)
         notes += more
     if layout == "hugging_face":

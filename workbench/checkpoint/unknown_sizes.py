@@ -14,8 +14,8 @@ _BESIDE = {"vocab_size": PADDED, "activation": IS_GATED}
 _TRACELESS = "it leaves no trace in names or shapes"
 _HEADS = "no weight is as wide as one head: only products show"
 _REASONS = {
-    "vocab_size": "the embedding's rows are padded, and how far does not show",
-    "vocab_multiple": "the embedding's rows are padded, and how far does not show",
+    "vocab_size": "the embedding's rows may be padded, and how far does not show",
+    "vocab_multiple": "the embedding's rows may be padded, and how far does not show",
     "max_sequence_length": "there is no table of positions, so no weight has it",
     "position_embedding": "rotary embeddings have no weights, and none at all have none either",
     "normalization": "no norm is there",

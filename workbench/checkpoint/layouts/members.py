@@ -43,6 +43,10 @@ PIECES: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     ("G", "self_attention.conv1d.weight"): ("self_attention.conv1d.weight", DELTA_CONVOLUTION),
     ("G", "self_attention.conv1d.bias"): ("self_attention.conv1d.bias", DELTA_CONVOLUTION),
 }
+# The halves of a gated first linear, each under its own key, as `singleton_local_shards` has them: the gate's rows come first
+# (mlp.py, `apply_swiglu_sharded_factory`).
+_HALF = re.compile(r"(mlp\.(?:shared_experts\.|experts\.experts\.[0-9]{1,9}\.)?linear_fc1\.(?:weight|bias))_([wv])")
+_HALVES = "wv"
 _EXPERTS = re.compile(r"mlp\.experts\.experts\.(?:([0-9]{1,9})\.)?(linear_fc[12])\.(weight|bias)")
 
 # Stored for what Transformer Engine joins (multi_latent_attention.py, `FusedMLASelfAttention.sharded_state_dict`).
@@ -120,6 +124,10 @@ def target_of(members: tuple[Member, ...], rest: str) -> Target | None:
     if symbol in ("M", "G") and (found := _piece(symbol, alone)):
         name, piece, pieces = found
         return Target(position, name, piece, pieces)
+    if symbol in ("-", "E") and (half := _HALF.fullmatch(alone)):
+        whole = target_of(members, half[1])
+        assert whole is not None, "the whole weight is of the same member"
+        return Target(position, whole.rest, _HALVES.index(half[2]), len(_HALVES))
     if match := _EXPERTS.fullmatch(alone):
         number, linear, kind = match.groups()
         return Target(position, f"mlp.experts.{linear}.{kind}{number or ''}", experts=number is None)

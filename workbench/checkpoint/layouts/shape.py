@@ -55,6 +55,7 @@ def _name(held: Held, final_norms: frozenset[str], along_axis: bool) -> tuple[La
     main = {layer: members for layer, members in held.items() if layer.depth == MAIN}
     wide = [members for members in held.values() if len(members) > 1]
     gpt_mtp = any(not layer.stack for layer in held)
+    hybrid_mtp = any(layer.stack for layer in held if layer.depth != MAIN)
     if along_axis:
         return "gpt", "the layers are an axis of each tensor, as only a GPT model stores them"
     if not held:
@@ -77,6 +78,11 @@ def _name(held: Held, final_norms: frozenset[str], along_axis: bool) -> tuple[La
     if "final_norm" in final_norms:
         return "fused", "a layer holds a mixer and a channel mixer, and the final norm is a hybrid model's: final_norm"
     if "final_layernorm" in final_norms or gpt_mtp:
+        if hybrid_mtp and not gpt_mtp:
+            return "grouped", (
+                "layers hold two, the final norm is called as with groups (final_layernorm), and the MTP layers are a stack, "
+                "which a GPT model's are not"
+            )
         if pairs:
             return "gpt", (
                 "every layer holds attention and a channel mixer, and the final norm is a GPT model's: final_layernorm (a model "
