@@ -106,7 +106,10 @@ IDENTICAL = replace(
 )  # fmt: skip
 OTHER_NAMES = replace(
     IDENTICAL, right=RIGHT, same_names=False, differences=tuple(
-        replace(RENAMED, name=f"decoder.layers.{index}.mlp.weight", other_name=f"decoder.layers.{index // 2}.mlp.weight", sublayer=index)
+        replace(
+            RENAMED, name=f"decoder.layers.{index}.mlp.weight", written=f"decoder.layers.{index}.mlp.weight",
+            other_name=f"decoder.layers.{index // 2}.mlp.weight", sublayer=index,
+        )
         for index in range(120)
     ), groups=(group("sub-layers 0–119", "mlp.weight", "renamed", 0, tuple(range(120)), "-", 120),),
     counts={"renamed": 120, "equal": 0, "tensors": 120, "elements": 491_520},

@@ -49,7 +49,8 @@ class TensorDifference:
 
     `name` is the canonical name where the layout is known, the written one otherwise; `other_name` is what the right side calls
     it where that differs, and `written` what the left side does where a layout paired them. `sublayer` is the canonical
-    index (within its MTP `depth`, when that is not None), None outside of the layers; `symbol` its kind; `place` says all that in words. `detail` is one sentence; `by` how the names were paired.
+    index (within its MTP `depth`, when that is not None), None outside of the layers; `symbol` its kind; `place` says all
+    that in words. `detail` is one sentence; `by` how the names were paired.
     A "renamed" one that layout rules explain is no difference of content (`content` is False).
     """
 
