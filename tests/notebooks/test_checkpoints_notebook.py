@@ -17,6 +17,7 @@ def test_it_tells_its_story(notebook):
     for said in (
         "✓ IDENTICAL: 138 tensors, 581,976 elements: identical bits",
         "blocks of a fused model (M[*-]M[ME]), the right as hybrid sub-layers",
+        "46 of 46 tensors differ in values",
         "False\nTrue",
         "✗ DIFFERENT: 1 difference in 138 tensors: 1 value",
         "output_layer.weight differs: 1 of 8,192 elements, by up to 1.86e-09, relative 6.88e-08, 1 ULP",
