@@ -1,6 +1,6 @@
 """How long and how much memory a diff takes, beside other ways to compare two checkpoints: Markdown tables.
 
-    python benchmarks/diff.py [--folder DIR] [--peers VENV]
+    python benchmarks/diff.py [--folder DIR] [--peers VENV] [--only speed many large names]
 
 It writes 20 GB into DIR (a temporary folder by default) and deletes them. Every figure is the median of runs that alternate
 with the others', each in a process of its own, with warm files; start-up (imports) is left out unless a row says so. VENV is a
@@ -190,7 +190,9 @@ def compared(a: Path, b: Path, peers: Path | None, programs: list[str]) -> dict[
         rows["`sft diff --delta` (sft-cli), start-up included"] = lambda: command_seconds(
             [sft, "diff", "--delta", str(a), str(b)]
         )
-        rows["`ckptkit diff`, start-up included"] = lambda: command_seconds([ckptkit, "diff", str(a), str(b)])
+        rows["`ckptkit diff` (it compares names and shapes only), start-up included"] = lambda: command_seconds(
+            [ckptkit, "diff", str(a), str(b)]
+        )
     return alternating(rows)
 
 
@@ -224,7 +226,7 @@ def many(folder: Path, peers: Path | None) -> None:
     clear(folder)
 
 
-def large(folder: Path) -> None:
+def large(folder: Path, peers: Path | None) -> None:
     a = matrices(folder / "a.safetensors", 4, nothing)
     print("\n| two files of 4 GB | peak private MiB | s |\n|---|---:|---:|")
     for title, change, expected in (
@@ -239,7 +241,7 @@ def large(folder: Path) -> None:
     clear(folder)
 
 
-def names(folder: Path) -> None:
+def names(folder: Path, peers: Path | None) -> None:
     model = preset("deepseek-v3")
     rows = Architecture(model.pattern, model.sizes, dtype="bf16").canonical()
     tensors = {row.name: (row.dtype, row.shape) for row in rows}
@@ -262,17 +264,18 @@ def clear(folder: Path) -> None:
         path.unlink()
 
 
+PARTS = {"speed": speed, "many": many, "large": large, "names": names}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where the files are written")
     parser.add_argument("--peers", type=Path, help="a virtual environment with sft-cli and ckptkit[cli]")
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS), help="some of the tables")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        folder = Path(name)
-        speed(folder, arguments.peers)
-        many(folder, arguments.peers)
-        large(folder)
-        names(folder)
+        for part in arguments.only:
+            PARTS[part](Path(name), arguments.peers)
     print(
         f"\n{platform.processor() or platform.machine()}, {platform.system()}, Python {platform.python_version()},",
         end=" ",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, get_args
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from workbench.checkpoint import causes, moved, objects
 from workbench.checkpoint.comparing import THREADS, unequal
-from workbench.checkpoint.differences import Detail, Diff, Kind, Side, TensorDifference
+from workbench.checkpoint.differences import Detail, Diff, Kind, Metrics, Side, TensorDifference
 from workbench.checkpoint.grouping import grouped
 from workbench.checkpoint.layout import Layout
 from workbench.checkpoint.layouts import layout_of
@@ -30,6 +30,8 @@ from workbench.checkpoint.shapes import explain_shapes
 from workbench.checkpoint.source import Checkpoint
 from workbench.checkpoint.uncollected import uncollected
 from workbench.errors import WorkbenchError
+
+_WORTH_A_THREAD = 2**20  # bytes
 
 type Progress = Callable[[int, int], None]
 type Layouts = tuple[Layout, Layout]
@@ -135,17 +137,24 @@ def _contents(rows: list[Row], tolerance: Tolerance, progress: Progress | None) 
     differing += [row for row in rows if row.outcome == "dtype"]
     total += sum(row.pair[0].nbytes for row in differing)
     within = 0
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = pool.map(lambda row: measured(row.pair, tolerance), differing)
-        for row, (metrics, special) in zip(differing, found, strict=True):
-            done(row.pair[0].nbytes)
-            row.detail = special
-            if row.outcome == "dtype" or metrics.mismatched:
-                row.metrics = metrics
-                row.outcome = "dtype" if row.outcome == "dtype" else "value"
-            else:
-                within += 1
+    for row, (metrics, special) in _measured(differing, tolerance):
+        done(row.pair[0].nbytes)
+        row.detail = special
+        if row.outcome == "dtype" or metrics.mismatched:
+            row.metrics = metrics
+            row.outcome = "dtype" if row.outcome == "dtype" else "value"
+        else:
+            within += 1
     return within
+
+
+def _measured(rows: list[Row], tolerance: Tolerance) -> Iterator[tuple[Row, tuple[Metrics, str]]]:
+    """Each row with what is measured of it: large tensors in threads, small ones here, where no thread waits for another."""
+    small = [row for row in rows if row.pair[0].nbytes < _WORTH_A_THREAD]
+    large = [row for row in rows if row.pair[0].nbytes >= _WORTH_A_THREAD]
+    yield from ((row, measured(row.pair, tolerance)) for row in small)
+    with ThreadPoolExecutor(THREADS) as pool:
+        yield from zip(large, pool.map(lambda row: measured(row.pair, tolerance), large), strict=True)
 
 
 def _renamed(rows: list[Row], moves: list[moved.Move]) -> list[Row]:
