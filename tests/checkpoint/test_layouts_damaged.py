@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.checkpoint.layout_checks import of, renamed, rows, seen
@@ -17,7 +17,7 @@ from workbench.arch.architecture import Architecture, Tensor
 from workbench.arch.sizes import ModelSizes
 from workbench.arch.stored import stored
 from workbench.checkpoint.layout import Layout
-from workbench.checkpoint.layouts import arranged, layout_of
+from workbench.checkpoint.layouts import arranged, finding, layout_of
 from workbench.checkpoint.predicted import predicted
 from workbench.errors import WorkbenchError
 
@@ -376,6 +376,7 @@ def test_any_names_at_all(entries: dict[str, tuple[int, ...]], damaged: bool) ->
             arranged(layout, to, form="distributed")
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 60), max_size=20), st.sampled_from(["te", "local"]))
 def test_any_part_of_a_model(lost: set[int], backend: str) -> None:
     tensors = names("M[*-][GE]/[*-]", backend)
@@ -398,3 +399,17 @@ def test_many_strange_names_end(kind: str) -> None:
     """Ten thousand of what would be slow if anything here were quadratic; reasons stay readable."""
     layout = layout_of(predicted([Tensor(name, (2, 2), "float32") for name in HOSTILE[kind](10_000)]))
     assert len(layout.reasons) <= 41
+
+
+def test_axes_are_taken_apart_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand short names can claim a thousand times 65,536 experts, or layers."""
+    monkeypatch.setattr(finding, "MOST_ENTRIES", 1000)
+    experts = [
+        Tensor(f"decoder.layers.{layer}.mlp.experts.experts.linear_fc1.weight", (300, 0, 0), "float32")
+        for layer in range(5)
+    ]
+    layout = check_nothing_dropped(experts)
+    assert (len(layout.canonical), len(layout.unknown)) == (3 * 300 + 2, 2)
+    assert any("some keep their names" in reason for reason in layout.reasons)
+    layers = [Tensor(f"decoder.layers.mlp.linear_fc1.x{number}", (300, 0), "float32") for number in range(5)]
+    assert len(layout_of(predicted(layers)).canonical) == len(layers)

@@ -315,3 +315,13 @@ def test_a_link_to_a_file(folder, tmp_path):
     for file in folder.glob("*.*"):
         (linked / file.name).symlink_to(file)
     assert open_safetensors(linked).names == ("b", "c", "a")
+
+
+@pytest.mark.parametrize("empty", [b"{},", b"[],"])
+def test_a_header_of_brackets_is_refused_before_it_is_read(tmp_path: Path, empty: bytes) -> None:
+    """Each would be an object of 60 bytes and more in memory."""
+    header = b'{"a":[' + empty * (3 * 2**20) + b"0]}"
+    path = tmp_path / "brackets.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(WorkbenchError, match="little else than brackets"):
+        open_safetensors(path)

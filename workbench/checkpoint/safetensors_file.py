@@ -19,6 +19,9 @@ from workbench.checkpoint.uncollected import uncollected
 from workbench.errors import WorkbenchError
 
 MOST_HEADER = 100_000_000  # bytes; the format's limit
+# Header bytes that a list or an object takes on average: a tensor has three in 50. Empty ones would be memory for nothing.
+_LEAST_OF_A_LIST = 8
+_MANY = 2**23  # bytes; from here on it matters
 SHARDED_KEY = "DCP_SHARDING_INFO"  # torch's DCP writes pieces of tensors into such files, and says so here
 
 _CODES = {
@@ -127,8 +130,13 @@ def _header(data: FileBuffer) -> tuple[dict[str, Any], int]:
         raise WorkbenchError(f"{path} is no safetensors file: its header would be {length} bytes long")
     if 8 + length > data.size:
         raise WorkbenchError(f"{path} is cut short: its header is {length} bytes long, and the whole file {data.size}")
+    text = data.view(8, length).tobytes()
+    if length > _MANY and text.count(b"{") + text.count(b"[") > length // _LEAST_OF_A_LIST:
+        raise WorkbenchError(
+            f"{path}: its header is {length} bytes of little else than brackets, which is no list of tensors"
+        )
     try:
-        found = json.loads(data.view(8, length).tobytes().decode("utf-8"), object_pairs_hook=_once)
+        found = json.loads(text.decode("utf-8"), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise WorkbenchError(f"{path}: its header cannot be read: {error}") from error
     if not isinstance(found, dict):

@@ -14,8 +14,8 @@ from operator import itemgetter
 from workbench.checkpoint.layout import Backend, Layout, Named
 from workbench.checkpoint.layouts.axis import entries
 from workbench.checkpoint.layouts.foreign import foreign
-from workbench.checkpoint.layouts.gathering import MOST_LAYERS, gathered
-from workbench.checkpoint.layouts.members import all_rests, members_of
+from workbench.checkpoint.layouts.gathering import MOST_ENTRIES, gathered
+from workbench.checkpoint.layouts.members import MOST_LAYERS, all_rests, members_of
 from workbench.checkpoint.layouts.order import LAYERS, place_outside
 from workbench.checkpoint.layouts.parts import Parts
 from workbench.checkpoint.layouts.shape import Held, Shape, shape_of
@@ -86,6 +86,7 @@ class _Found:
         self.reasons: list[str] = []
         self.left: list[str] = []
         self.lost = False  # whole layers were left without a place
+        self.room = MOST_ENTRIES
         self.stored = checkpoint.format == "torch_dist"
         self.backends: set[str] = set()
         self.slices: dict[Layer, dict[str, StoredTensor]] = {}
@@ -111,6 +112,11 @@ class _Found:
             self.reasons.append(
                 "the layers have no numbers, and their tensors no axis of layers: they keep their names"
             )
+        elif count * len(fitting) > self.room:
+            fitting, self.lost = [], True
+            self.reasons.append(
+                f"{count} layers are more than {self.room:,} tensors, which no model has: they keep their names"
+            )
         elif len(fitting) < len(names):
             self.reasons.append(
                 f"{len(names) - len(fitting)} tensors of the layers have not {count} of them, as most have"
@@ -123,6 +129,7 @@ class _Found:
         for entry in fitting:
             for number, tensor in enumerate(entries(self.checkpoint.tensors[entry.written])):
                 self.slices[Layer(MAIN, number, True)][entry.written] = tensor
+        self.room -= count * len(fitting)
         self.stored |= bool(fitting)
         return bool(fitting)
 
@@ -133,7 +140,8 @@ class _Found:
                 f"layer {layer.number}" if layer.depth == MAIN else f"MTP depth {layer.depth + 1}, layer {layer.number}"
             )
             tensors = self.slices.get(layer, self.checkpoint.tensors)
-            found = gathered(held[layer], layers[layer], tensors, where)
+            found = gathered(held[layer], layers[layer], tensors, where, self.room)
+            self.room = found.room
             self.stored |= found.stored
             self.backends |= found.backends
             self.reasons += found.reasons

@@ -18,7 +18,8 @@ from workbench.checkpoint.tensors import StoredTensor
 
 # No model has more; a shape that says so is a broken or a malicious file's.
 MOST_EXPERTS = 2**16
-MOST_LAYERS = 2**16
+# Tensors that axes of layers and experts are taken apart into, of the whole checkpoint: a short file can claim any number.
+MOST_ENTRIES = 2**19
 
 type Key = tuple[str, int, str]  # state, member of the layer, name within the sub-layer
 
@@ -35,13 +36,18 @@ class Gathered:
     reasons: list[str] = field(default_factory=list)
     stored: bool = False
     backends: set[str] = field(default_factory=set)
+    room: int = MOST_ENTRIES  # how many more tensors axes may be taken apart into
 
 
 def gathered(
-    members: tuple[Member, ...], names: Sequence[InLayer], tensors: Mapping[str, StoredTensor], where: str
+    members: tuple[Member, ...],
+    names: Sequence[InLayer],
+    tensors: Mapping[str, StoredTensor],
+    where: str,
+    room: int = MOST_ENTRIES,
 ) -> Gathered:
     """The canonical tensors of one layer of these members; `where` is what a reason calls the layer."""
-    found = Gathered()
+    found = Gathered(room=room)
     pieces: dict[Key, tuple[Target, dict[int, str]]] = {}
     whole: dict[Key, Named] = {}
     for written, state, rest in names:
@@ -83,6 +89,11 @@ def _experts(found: Gathered, whole: dict[Key, Named], key: Key, written: str, t
             f"{written} is {list(tensor.shape)}: a layer's experts have {axes} axes, the first of experts"
         )
         return
+    if tensor.shape[0] > found.room:
+        found.left.append(written)
+        found.reasons.append(f"the experts of all layers are more than {MOST_ENTRIES:,} tensors: some keep their names")
+        return
+    found.room -= tensor.shape[0]
     found.stored = True
     for number, entry in enumerate(entries(tensor)):
         _put(found, whole, (key[0], key[1], f"{key[2]}{number}"), Named(entry, (written,)))

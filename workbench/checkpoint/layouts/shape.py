@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from workbench.checkpoint.layout import LayoutName
-from workbench.checkpoint.layouts.members import Member
+from workbench.checkpoint.layouts.members import MOST_LAYERS, Member
 from workbench.checkpoint.layouts.written import MAIN, Layer
 from workbench.pattern.diagnostics import PatternError
 from workbench.pattern.model import Pattern
@@ -137,6 +137,9 @@ def _ranges(gaps: list[tuple[int, int]]) -> str:
 
 
 def _pattern(found: Shape, held: Held, depths: Mapping[int, list[Layer]], *, whole: bool) -> None:
+    if len(held) > MOST_LAYERS:
+        found.reasons.append(f"there are {len(held):,} layers, which no model has")
+        return
     texts: dict[int, str] = {}
     for depth, layers in depths.items():
         where = "" if depth == MAIN else f"MTP depth {depth + 1}, "
