@@ -326,3 +326,9 @@ def test_a_file_cut_anywhere_is_an_error(tmp_path, content):
     for length in (*range(min(200, len(content))), *range(200, len(content), 37), len(content) - 1):
         file.write_bytes(content[:length])
         assert str(file) in refusal(file)
+
+
+def test_an_empty_path_is_not_the_current_folder():
+    """A shell's unset variable."""
+    with pytest.raises(WorkbenchError, match="its path is empty"):
+        open_checkpoint("")

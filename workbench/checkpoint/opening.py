@@ -43,6 +43,8 @@ def open_checkpoint(what: Any) -> Checkpoint:
         from workbench.checkpoint.live import open_live
 
         return open_live(what)
+    if not os.fspath(what):
+        raise WorkbenchError("a checkpoint is asked for, and its path is empty")
     path = Path(what)
     if "\0" in str(path):
         raise WorkbenchError(f"{str(path)!r} is no path: it has a NUL in it")
