@@ -204,6 +204,17 @@ def test_optimizer_states_of_one_side_are_one_sentence():
     }
     diffed = diff(checkpoint(left | states), checkpoint(left))
     assert diffed.sentences == (f"only the left has optimizer states ({len(states)} tensors)",)
+    folded = [(group.place, group.name, group.tensors) for group in diffed.groups if group.outcome == "missing"]
+    assert folded == [
+        ("optimizer states", "optimizer.state.exp_avg.*", len(left)),
+        ("optimizer states", "optimizer.state.exp_avg_sq.*", len(left)),
+    ]
+    assert sum(len(group.members) for group in diffed.groups) == len(diffed.differences)
+    kept = {name: value for name, value in states.items() if name != next(iter(states))}
+    partly = diff(checkpoint(left | states), checkpoint(left | kept))
+    assert [(group.name, group.tensors) for group in partly.groups if group.outcome == "missing"] == [
+        (next(iter(states)), 1)
+    ]
 
 
 def test_rows_are_folded_by_kind_and_outcome():

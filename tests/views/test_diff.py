@@ -16,6 +16,7 @@ from ..render.pages import assert_self_contained
 from .diffs import (
     DIFFERENT,
     DTYPE,
+    EXTRA,
     IDENTICAL,
     LEFT,
     MANY,
@@ -179,3 +180,11 @@ def test_a_notebook_shows_it():
     shown = DIFFERENT._repr_mimebundle_()
     assert set(shown) == {"text/plain", "text/html"}
     assert "decoder.<wbr>layers.<wbr>0.<wbr>mixer.<wbr>A_log" in shown["text/html"]
+
+
+def test_tensors_of_one_side_do_not_push_out_what_differs_on_both():
+    """Forty optimizer states come first, as what is worse; the figures of the weights are shown all the same."""
+    states = tuple(replace(EXTRA, name=f"optimizer.state.exp_avg.{index}") for index in range(50))
+    shown = " ".join(text.render(document(replace(DIFFERENT, differences=(*states, VALUE))), 200, unfold=True).split())
+    assert "3 of 4,096" in shown
+    assert "The 41 worst of 51 differences; 10 are not shown here." in shown

@@ -191,14 +191,21 @@ def _values(rows: Sequence[Row]) -> Iterator[str]:
     for detail in dict.fromkeys(row.detail for row in quiet):
         names = [row.name for row in quiet if row.detail == detail]
         yield _subject(detail, names)
-    hidden = {id(row) for row in (*quiet, *poisoned)}
+    # A NaN is told above; how far the rest of its tensor is apart is not.
+    hidden = {id(row) for row in (*quiet, *(row for row in poisoned if not (row.metrics and row.metrics.max_abs)))}
     rest = [row for row in unexplained if id(row) not in hidden]
     if len(rest) == 1:
         yield f"{rest[0].name} differs: {_figures(rest[0])}"
     elif rest:
         paired = sum(row.left is not None and row.right is not None for row in rows)
-        worst = max(rest, key=lambda row: (row.metrics.max_rel or 0.0) if row.metrics else 0.0)
+        worst = max(rest, key=_apart)
         yield f"{len(rest):,} of {paired:,} tensors differ in values; the furthest apart is {worst.name}: {_figures(worst)}"
+
+
+def _apart(row: Row) -> tuple[bool, float]:
+    """How far a tensor's sides are apart: an infinity against a number is further than all numbers."""
+    metrics = row.metrics
+    return (any(metrics.inf[:2]), metrics.max_rel or 0.0) if metrics else (False, 0.0)
 
 
 def _have(names: Sequence[str]) -> str:
@@ -213,4 +220,6 @@ def _figures(row: Row) -> str:
         said += f", by up to {metrics.max_abs:.3g}"
     if metrics.max_rel is not None:
         said += f", relative {metrics.max_rel:.3g}"
-    return said + (f", {metrics.max_ulp:,} ULP" if metrics.max_ulp is not None else "")
+    if metrics.max_ulp is not None:
+        said += f", {metrics.max_ulp:,} ULP"
+    return f"{said}, infinite on one side only" if any(metrics.inf[:2]) else said

@@ -25,7 +25,7 @@ from workbench.checkpoint.matching import chosen, matcher, rows_of
 from workbench.checkpoint.measuring import looked_at, measured
 from workbench.checkpoint.metrics import Tolerance
 from workbench.checkpoint.opening import open_checkpoint
-from workbench.checkpoint.rows import Row, described, place_of
+from workbench.checkpoint.rows import Row, described, listed, place_of
 from workbench.checkpoint.shapes import explain_shapes
 from workbench.checkpoint.source import Checkpoint
 from workbench.checkpoint.uncollected import uncollected
@@ -58,7 +58,7 @@ def diff(
     no contents. With `as_written` names are taken as they stand, whatever the layouts. `progress(done, total)` is
     told bytes; the total grows where tensors differ and are read again.
 
-    Raises `WorkbenchError` where a side cannot be read, or a pattern of `only` matches nothing.
+    Raises `WorkbenchError` where a side cannot be read, a pattern of `only` matches nothing, or nothing is there to compare.
     """
     began = time.perf_counter()
     tolerance = Tolerance(atol, rtol, ulp)
@@ -66,6 +66,8 @@ def diff(
     sides = open_checkpoint(left), open_checkpoint(right)
     layouts = layout_of(sides[0]), layout_of(sides[1])
     rows, ignored = chosen(rows_of(*sides, layouts, as_written=as_written), only, ignore)
+    if not rows:
+        _check_objects(sides, ignored, ignore)
     _structure(rows)
     sentences = [*causes.pattern_sentences(layouts)]
     if values:
@@ -108,6 +110,18 @@ def diff(
 
 
 # ------------------------------------------------------------------------------------------------------
+
+
+def _check_objects(sides: tuple[Checkpoint, Checkpoint], ignored: list[Row], ignore: tuple[str, ...]) -> None:
+    """Without a tensor something else must be compared: two sides of which nothing was looked at are not called identical."""
+    unwanted = matcher(ignore)
+    if any(not (unwanted and unwanted.match(name)) for side in sides for name in side.objects):
+        return
+    if ignored:
+        raise WorkbenchError(
+            f"nothing is left to compare: every tensor is ignored ({listed([row.name for row in ignored])})"
+        )
+    raise WorkbenchError(f"nothing is there to compare: neither {sides[0].where} nor {sides[1].where} holds a tensor")
 
 
 def _structure(rows: list[Row]) -> None:

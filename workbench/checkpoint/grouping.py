@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,6 +13,9 @@ from workbench.checkpoint.rows import Row
 _ORDER = ("missing", "extra", "shape", "dtype", "value", "object", "renamed")
 _LAST = len(_ORDER) + 1
 
+# "optimizer.state.exp_avg", whatever an optimizer's folder of states is called.
+_STATE = re.compile(r"optimizer\.(?:[a-z_]*\.)?[a-z_][a-z_0-9]*(?=\.)")
+
 type _Family = tuple[str, int, str, str]  # stem, MTP depth, name within the layer, symbol
 
 
@@ -20,11 +24,21 @@ def grouped(
 ) -> tuple[Group, ...]:
     """The groups of all rows, and of differences that have none (objects). `places` is row index → difference index."""
     families: dict[_Family, list[int]] = defaultdict(list)
+    states = _one_sided_states(rows)
+    told = {at for members in states.values() for at in members}
     for at, row in enumerate(rows):
+        if at in told:
+            continue
         spot = row.spot
         families[spot.stem, -1 if spot.depth is None else spot.depth, spot.folded, spot.symbol or ""].append(at)
     groups = [
         group for family, members in families.items() for group in _family(family, members, rows, places, differences)
+    ]
+    groups += [
+        _group(
+            ("", -1, f"{state}.*", ""), rows[members[0]].outcome, members, rows, places, differences, "optimizer states"
+        )
+        for state, members in states.items()
     ]
     held = set(places.values())
     groups += [
@@ -36,6 +50,22 @@ def grouped(
 
 
 # ------------------------------------------------------------------------------------------------------
+
+
+def _one_sided_states(rows: Sequence[Row]) -> dict[str, list[int]]:
+    """Optimizer states of which one side has every tensor and the other none: one thing to a reader, in as many tensors as
+    the model has, that would hide what differs in the weights."""
+    states: dict[str, list[int]] = defaultdict(list)
+    for at, row in enumerate(rows):
+        if found := _STATE.match(row.name):
+            states[found[0]].append(at)
+    return {
+        state: members
+        for state, members in states.items()
+        if len(members) > 1
+        and len(outcomes := {rows[at].outcome for at in members}) == 1
+        and outcomes <= {"missing", "extra"}
+    }
 
 
 def _family(
@@ -70,11 +100,12 @@ def _group(
     rows: Sequence[Row],
     places: Mapping[int, int],
     differences: Sequence[TensorDifference],
+    place: str | None = None,
 ) -> Group:
     found = tuple(places[at] for at in run if at in places)
     first, last = rows[run[0]], rows[run[-1]]
     return Group(
-        place=_place(first, last),
+        place=_place(first, last) if place is None else place,
         symbol=family[3] or None,
         name=family[2],
         outcome=outcome,

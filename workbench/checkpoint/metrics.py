@@ -11,6 +11,7 @@ import numpy as np
 from workbench.checkpoint.casts import Casts
 from workbench.checkpoint.differences import Metrics
 from workbench.checkpoint.dtypes import Array, decode, dtype_of
+from workbench.errors import WorkbenchError
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,11 @@ class Tolerance:
     atol: float = 0.0
     rtol: float = 0.0
     ulp: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("atol", "rtol", "ulp"):
+            if not getattr(self, name) >= 0:  # NaN is not, either
+                raise WorkbenchError(f"{name} is {getattr(self, name)!r}: a tolerance is a number from 0 on")
 
     @property
     def bitwise(self) -> bool:

@@ -48,21 +48,23 @@ def groups(diff: Diff) -> tuple[scene.Part, ...]:
 def differences(diff: Diff) -> tuple[scene.Part, ...]:
     """Each difference by itself: how far, where first, and what has no values; the worst of them only."""
     content = [entry for place in words.ranked(diff) if (entry := diff.differences[place]).content]
-    shown = content[:MOST_DIFFERENCES]
-    measured = [entry for entry in shown if entry.metrics is not None]
+    # Apart, so that many tensors of one side do not push out what differs on both.
+    measured = [entry for entry in content if entry.metrics is not None][:MOST_DIFFERENCES]
+    others = [entry for entry in content if entry.metrics is None][:MOST_DIFFERENCES]
+    shown = len(measured) + len(others)
     parts: list[scene.Part] = []
-    if len(content) > len(shown):
+    if len(content) > shown:
         parts.append(
             scene.Paragraph(
-                f"The {count(len(shown))} worst of {counted(len(content), 'difference')}; "
-                f"{count(len(content) - len(shown))} are not shown here. JSON has every one."
+                f"The {count(shown)} worst of {counted(len(content), 'difference')}; "
+                f"{count(len(content) - shown)} are not shown here. JSON has every one."
             )
         )
     if measured:
         parts.append(_distances(measured))
     if placed := [entry for entry in measured if entry.metrics and entry.metrics.first is not None]:
         parts.append(_places(placed))
-    if others := [entry for entry in shown if entry.metrics is None]:
+    if others:
         said = f"{counted(len(others), 'difference')} without values to compare"
         parts.append(scene.Details(said, (_others(others),)))
     return tuple(parts)
