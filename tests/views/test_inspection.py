@@ -14,8 +14,8 @@ from workbench.arch.sizes import ModelSizes
 from workbench.checkpoint.inspect import inspect
 from workbench.checkpoint.inspection import Inspection, OptimizerStates, Preflight
 from workbench.checkpoint.predicted import predicted
-from workbench.render import html, notebook, text
-from workbench.views.inspection import document, mimebundle
+from workbench.render import html, notebook, scene, text
+from workbench.views.inspection import document, mimebundle, verdict
 
 
 def found(pattern: str = "M[*-]M[ME]/[*-]", against: str | None = None) -> Inspection:
@@ -120,3 +120,11 @@ def test_a_notebook_shows_it():
     assert "✓ UNDERSTOOD" in bundle["text/plain"]
     assert "<img" in bundle["text/html"]
     assert notebook.render(document(found()))
+
+
+def test_what_has_to_be_done_first_is_not_folded_away() -> None:
+    """A checkpoint of fused names loads when it is converted: the verdict without that would mislead."""
+    few = verdict(Preflight("M-", "M-", "layer kinds", True, notes=("convert it first",)))
+    assert not any(isinstance(part, scene.Details) for part in few)
+    many = verdict(Preflight("M-", "M-", "layer kinds", True, notes=tuple("abcd")))
+    assert any(isinstance(part, scene.Details) for part in many)

@@ -15,6 +15,7 @@ _LONGEST_VALUE = 60  # the same of a size's value
 _FOLDED_FROM = 24  # sub-layers from which a strip shows what repeats once
 _MOST_ROWS = 2000  # of the table of tensors
 _NAMES_SHOWN = 40
+_FEW_NOTES = 3  # of a preflight, shown unfolded
 
 
 def document(found: Inspection) -> scene.Document:
@@ -88,8 +89,10 @@ def verdict(found: Preflight) -> tuple[scene.Part, ...]:
     if found.reasons:
         parts.append(scene.Notes(tuple(scene.Note(_short(reason)) for reason in found.reasons)))
     if found.notes:
-        title = f"{counted(len(found.notes), 'thing')} to know of the model" if len(found.notes) > 1 else "To know"
-        parts.append(scene.Details(title, (scene.Notes(tuple(scene.Note(_short(note)) for note in found.notes)),)))
+        # What has to be done first, such as to convert, must not be folded away; a preset's caveats may be many.
+        notes = scene.Notes(tuple(scene.Note(_short(note)) for note in found.notes))
+        few = len(found.notes) <= _FEW_NOTES
+        parts.append(notes if few else scene.Details(f"{len(found.notes)} things to know of the model", (notes,)))
     return tuple(parts)
 
 
