@@ -308,6 +308,7 @@ REFUSALS = [
         r"\[M-\]\*- is not a pattern of this checkpoint: sub-layer 3 is mixture of experts",
     ),
     ({"to": "canonical", "pattern": "[M-]*E"}, "the canonical layout knows no brackets"),
+    ({"to": "canonical", "pattern": "M-*-"}, r"M-\*- is not a pattern of this checkpoint, which is M-\*E$"),
     ({"to": "nonsense"}, "to must be one of canonical, fused, gpt, grouped, not 'nonsense'"),
     ({"to": "canonical", "format": "zip"}, "format must be one of safetensors, torch_dist"),
     ({"to": "canonical", "names": "apex"}, "names must be one of te, local"),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.checkpoint import stored
+from tests.checkpoint.diffing import checkpoint, predicted
 from workbench.checkpoint.conversion import Renamed
 from workbench.checkpoint.layouts.axis import as_axis, entries
-from workbench.checkpoint.plan import origins, same_place
+from workbench.checkpoint.plan import make_plan, origins, same_place
 from workbench.checkpoint.tensors import concatenated, contiguous, stacked
+from workbench.errors import WorkbenchError
 
 
 def test_origins_of_joined_and_divided_tensors():
@@ -63,3 +67,13 @@ def test_another_place():
     swapped = concatenated([tensor.narrow(0, row, 1) for row in (1, 0, 2, 3)])
     assert not same_place(swapped, tensor)
     assert not same_place(stacked([tensor]), tensor)
+
+
+@pytest.mark.parametrize(("to", "brackets"), [("fused", "[M-]"), ("grouped", "M-")])
+@pytest.mark.parametrize("depths", [1, 3])
+def test_a_pattern_of_other_mtp_depths_is_not_written_down(to, brackets, depths):
+    """Sub-layers of MTP are built alike in every depth, so that names alone would fit."""
+    source = checkpoint(predicted("M*M-/M-/M-"))
+    assert make_plan(source, Path("x"), to, pattern=f"M*[M-]/{brackets}/{brackets}").pattern.count("/") == 2
+    with pytest.raises(WorkbenchError, match=rf"it has {depths} MTP depth\(s\), not the 2 of M\*M-/M-/M-"):
+        make_plan(source, Path("x"), to, pattern="M*[M-]" + f"/{brackets}" * depths)

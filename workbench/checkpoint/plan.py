@@ -176,12 +176,33 @@ def _pattern(found: Pattern, to: str, given: Pattern | str | None) -> Pattern | 
             raise WorkbenchError(
                 f"the {to} layout knows no brackets: leave --pattern out, or convert to fused or grouped"
             )
+        if given is not None and _symbols(Pattern(given)) != _symbols(found):
+            raise WorkbenchError(f"{given} is not a pattern of this checkpoint, which is {found.unfused()}")
         return found.unfused()
     if given is not None:
+        _check_depths(found, given)
         return given if to == "grouped" else Pattern(given)
     if found != found.unfused():
         return found
     return found.fused() if to == "fused" or found.mtp is None else _without_mtp_groups(found)
+
+
+def _symbols(pattern: Pattern) -> tuple[str, ...]:
+    """The kinds of the sub-layers, and those of MTP, whatever the stages and the brackets."""
+    parts = (pattern.sublayers, () if pattern.mtp is None else pattern.mtp.sublayers)
+    return tuple("".join(layer.symbol for layer in part) for part in parts)
+
+
+def _check_depths(found: Pattern, given: Pattern | str) -> None:
+    """Raise `WorkbenchError` for another number of MTP depths than the source has; one may stand for all that repeat it."""
+    held, depths = (
+        0 if found.mtp is None else found.mtp.depths,
+        str(given).count("/"),
+    )  # the newer dialect is no `Pattern`
+    if held > 1 and depths not in (0, held):  # 0: other sub-layers, which is said of them
+        raise WorkbenchError(
+            f"{given} is not a pattern of this checkpoint: it has {depths} MTP depth(s), not the {held} of {found}"
+        )
 
 
 def _without_mtp_groups(pattern: Pattern) -> Pattern:
