@@ -45,3 +45,14 @@ def test_a_tensor_with_a_special_number_is_among_those_that_are_apart(special, e
     right["norm.weight"][3:5] = 1.5, special
     (*_, sentence) = diff(checkpoint(left), checkpoint(right)).sentences
     assert sentence == f"2 of 13 tensors differ in values; the furthest apart is norm.weight: {end}"
+
+
+@pytest.mark.parametrize(("part", "told"), [("experts", True), ("layers", False)])
+def test_only_experts_are_called_experts(part, told):
+    """The second number of a name may be a layer within a layer."""
+    generator = np.random.default_rng(5)
+    left = {f"a.0.{part}.{number}.w": generator.standard_normal(8).astype(np.float32) for number in range(3)}
+    right = {f"a.0.{part}.{number}.w": left[f"a.0.{part}.{(number + 1) % 3}.w"] for number in range(3)}
+    (sentence, *_) = diff(checkpoint(left), checkpoint(right)).sentences
+    assert sentence.startswith("the experts of a 0 are in another order") == told
+    assert ("expert" in sentence) == told

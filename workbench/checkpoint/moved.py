@@ -161,6 +161,7 @@ def _experts(moves: list[Move], rows: Sequence[Row]) -> _Told:
     left = []
     for ours, theirs in moves:
         same_place = _layer(ours) == _layer(theirs) and ours.spot.folded == theirs.spot.folded
+        same_place = same_place and "expert" in ours.spot.folded  # not the second number of any name
         if same_place and ours.spot.expert is not None and theirs.spot.expert is not None:
             orders[_layer(ours)][ours.spot.expert] = theirs.spot.expert
         else:
