@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.checkpoint.layouts import PAIRS, canonical_of, fused_of, local_of
+from tests.checkpoint.layer_names import PAIRS, canonical_of, fused_of, local_of
 from workbench.arch.names import (
     LOCAL_RULES,
     canonical_to_local,

@@ -15,7 +15,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
-from workbench.checkpoint.live import open_live
+from workbench.checkpoint.reading.live import open_live
 from workbench.errors import WorkbenchError
 
 

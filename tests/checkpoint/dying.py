@@ -60,7 +60,7 @@ def no_kernel_copy() -> None:
 
 def no_exchange() -> None:
     """As on a file system that cannot exchange two names."""
-    replace("workbench.checkpoint.placing", "_exchange", lambda _function, *_arguments: False)
+    replace("workbench.checkpoint.converting.placing", "_exchange", lambda _function, *_arguments: False)
 
 
 def limit(size: int) -> None:

@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from tests.checkpoint.megatron_checkpoints import KINDS, SPLITS, plain_tensors
 from workbench.checkpoint import convert as converting
-from workbench.checkpoint import write_torch_dist as folder_writer
 from workbench.checkpoint.convert import convert
+from workbench.checkpoint.converting import write_torch_dist as folder_writer
+from workbench.checkpoint.converting.write_safetensors import INDEX
 from workbench.checkpoint.layouts import layout_of
 from workbench.checkpoint.opening import open_checkpoint
-from workbench.checkpoint.write_safetensors import INDEX
 from workbench.errors import WorkbenchError
 from workbench.pattern.model import Pattern
 
@@ -240,7 +240,9 @@ def test_the_format_follows_the_source_and_the_targets_name(megatron_saves, smal
 
 
 def test_a_large_one_becomes_a_set(small, tmp_path, monkeypatch):
-    monkeypatch.setattr("workbench.checkpoint.write_safetensors.write_sharded.__defaults__", (None, None, 50_000))
+    monkeypatch.setattr(
+        "workbench.checkpoint.converting.write_safetensors.write_sharded.__defaults__", (None, None, 50_000)
+    )
     done = convert(small, tmp_path / "set", "fused")
     assert done.files[-1] == INDEX
     assert len(done.files) > 3

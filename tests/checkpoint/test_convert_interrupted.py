@@ -17,8 +17,8 @@ import pytest
 
 from tests.checkpoint import dying, stored
 from workbench.checkpoint.convert import convert
+from workbench.checkpoint.converting.write_safetensors import write_safetensors
 from workbench.checkpoint.opening import open_checkpoint
-from workbench.checkpoint.write_safetensors import write_safetensors
 from workbench.errors import WorkbenchError
 
 
@@ -109,10 +109,10 @@ POINTS = [
     ("os", "replace", 1, False),
     ("pathlib", "Path.replace", 1, True),
     ("pathlib", "Path.replace", 1, False),
-    ("workbench.checkpoint.placing", "_exchange", 1, True),
-    ("workbench.checkpoint.placing", "_exchange", 1, False),
-    ("workbench.checkpoint.placing", "_remove", 1, True),
-    ("workbench.checkpoint.placing", "_confirm", 1, True),
+    ("workbench.checkpoint.converting.placing", "_exchange", 1, True),
+    ("workbench.checkpoint.converting.placing", "_exchange", 1, False),
+    ("workbench.checkpoint.converting.placing", "_remove", 1, True),
+    ("workbench.checkpoint.converting.placing", "_confirm", 1, True),
 ]
 
 

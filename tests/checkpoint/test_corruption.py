@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from workbench.checkpoint.opening import open_checkpoint
-from workbench.checkpoint.pickles import load
+from workbench.checkpoint.reading.pickles import load
 from workbench.checkpoint.source import Checkpoint
 from workbench.errors import WorkbenchError
 

@@ -19,7 +19,7 @@ _ALLOWED_MIB = 64
 _PROGRAM = """
 import sys, threading, time
 from workbench.checkpoint.diff import diff
-from workbench.checkpoint.safetensors_file import open_safetensors
+from workbench.checkpoint.reading.safetensors_file import open_safetensors
 from workbench.checkpoint.source import Checkpoint
 from workbench.checkpoint.tensors import concatenated
 

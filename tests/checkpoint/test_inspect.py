@@ -18,11 +18,11 @@ from workbench.arch.architecture import Architecture, Tensor
 from workbench.arch.presets import Preset, preset, presets
 from workbench.arch.sizes import ModelSizes
 from workbench.arch.stored import stored
+from workbench.checkpoint.inference.recorded import plain_values
 from workbench.checkpoint.inspect import inspect
 from workbench.checkpoint.interop import to_gpt_refusals
 from workbench.checkpoint.layouts import arranged, layout_of
 from workbench.checkpoint.predicted import predicted
-from workbench.checkpoint.recorded import plain_values
 from workbench.checkpoint.source import Checkpoint
 from workbench.errors import WorkbenchError
 from workbench.pattern.model import Pattern

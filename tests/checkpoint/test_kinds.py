@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.checkpoint.layouts import CASES, ORACLE, PAIRS, canonical_of_case, fused_of, local_of
+from tests.checkpoint.layer_names import CASES, ORACLE, PAIRS, canonical_of_case, fused_of, local_of
 from workbench.checkpoint.kinds import symbols_held
 from workbench.pattern.symbols import SYMBOLS
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.checkpoint.layouts import canonical_of_case, fused_of
+from tests.checkpoint.layer_names import canonical_of_case, fused_of
 from workbench.checkpoint.mismatch import CheckpointMismatch, check_names
 from workbench.errors import WorkbenchError
 from workbench.pattern.model import Pattern

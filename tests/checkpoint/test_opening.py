@@ -20,9 +20,9 @@ import torch
 import torch.distributed.checkpoint as dcp
 from safetensors.torch import save, save_file
 
-from workbench.checkpoint.foreign import foreign
 from workbench.checkpoint.opening import open_checkpoint
-from workbench.checkpoint.pickles import UnsafeCheckpoint
+from workbench.checkpoint.reading.foreign import foreign
+from workbench.checkpoint.reading.pickles import UnsafeCheckpoint
 from workbench.errors import WorkbenchError
 
 STATE = {"layers.0.weight": torch.arange(6.0).reshape(2, 3), "layers.0.bias": torch.ones(2)}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from workbench.checkpoint.torch_file import open_torch
+from workbench.checkpoint.reading.torch_file import open_torch
 from workbench.errors import WorkbenchError
 
 FORMS = {"zip": True, "legacy": False}

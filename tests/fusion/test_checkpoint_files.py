@@ -13,8 +13,8 @@ import torch
 from megatron.core import dist_checkpointing
 
 from tests.fusion.checkpoints import Training, differing, listing
-from workbench.checkpoint import placing
-from workbench.checkpoint.pickles import UnsafeCheckpoint
+from workbench.checkpoint.converting import placing
+from workbench.checkpoint.reading.pickles import UnsafeCheckpoint
 from workbench.errors import WorkbenchError
 from workbench.fusion import checkpoint_files
 from workbench.fusion.checkpointing import (

@@ -11,15 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workbench.checkpoint.comparing import unequal
+from workbench.checkpoint.comparing.blocks import unequal
 from workbench.checkpoint.conversion import Converted, End
+from workbench.checkpoint.converting.output import Progress, Written
+from workbench.checkpoint.converting.placing import beside, check_target
+from workbench.checkpoint.converting.plan import Plan, check_apart, make_plan
+from workbench.checkpoint.converting.ways import Way, way_of
 from workbench.checkpoint.layout import Layout
-from workbench.checkpoint.output import Progress, Written
-from workbench.checkpoint.placing import beside, check_target
-from workbench.checkpoint.plan import Plan, check_apart, make_plan
+from workbench.checkpoint.reading.uncollected import uncollected
 from workbench.checkpoint.source import Checkpoint
-from workbench.checkpoint.uncollected import uncollected
-from workbench.checkpoint.ways import Way, way_of
 from workbench.errors import WorkbenchError
 from workbench.pattern.model import Pattern
 
@@ -105,8 +105,8 @@ def _opened(source: Any) -> Checkpoint:
 def _verify(plan: Plan, way: Way, place: Path, done: Progress) -> None:
     """Read what was written as anyone would, and compare it with the source; `WorkbenchError` where they differ."""
     from workbench.checkpoint.layouts import layout_of
-    from workbench.checkpoint.safetensors_file import open_safetensors
-    from workbench.checkpoint.torch_dist import open_torch_dist
+    from workbench.checkpoint.reading.safetensors_file import open_safetensors
+    from workbench.checkpoint.reading.torch_dist import open_torch_dist
 
     read = open_torch_dist(place) if plan.format == "torch_dist" else open_safetensors(place)
     if read.tensors.keys() != plan.tensors.keys() | way.besides:

@@ -15,20 +15,20 @@ from typing import Any, get_args
 
 import numpy as np
 
-from workbench.checkpoint import causes, moved, objects
-from workbench.checkpoint.comparing import THREADS, unequal
+from workbench.checkpoint.comparing import causes, moved, objects
+from workbench.checkpoint.comparing.blocks import THREADS, unequal
+from workbench.checkpoint.comparing.grouping import grouped
+from workbench.checkpoint.comparing.matching import chosen, matcher, rows_of
+from workbench.checkpoint.comparing.measuring import looked_at, measured
+from workbench.checkpoint.comparing.metrics import Tolerance
+from workbench.checkpoint.comparing.rows import Row, described, listed, place_of
+from workbench.checkpoint.comparing.shapes import explain_shapes
 from workbench.checkpoint.differences import Detail, Diff, Kind, Metrics, Side, TensorDifference
-from workbench.checkpoint.grouping import grouped
 from workbench.checkpoint.layout import Layout
 from workbench.checkpoint.layouts import layout_of
-from workbench.checkpoint.matching import chosen, matcher, rows_of
-from workbench.checkpoint.measuring import looked_at, measured
-from workbench.checkpoint.metrics import Tolerance
 from workbench.checkpoint.opening import open_checkpoint
-from workbench.checkpoint.rows import Row, described, listed, place_of
-from workbench.checkpoint.shapes import explain_shapes
+from workbench.checkpoint.reading.uncollected import uncollected
 from workbench.checkpoint.source import Checkpoint
-from workbench.checkpoint.uncollected import uncollected
 from workbench.errors import WorkbenchError
 
 _WORTH_A_THREAD = 2**20  # bytes

@@ -11,18 +11,18 @@ from typing import Any
 from workbench.arch.architecture import Architecture
 from workbench.arch.presets import Preset, preset
 from workbench.arch.sizes import ModelSizes
-from workbench.checkpoint.hugging_face_shapes import as_canonical
-from workbench.checkpoint.infer import Inferred, infer_sorted
+from workbench.checkpoint.inference.hugging_face_shapes import as_canonical
+from workbench.checkpoint.inference.infer import Inferred, infer_sorted
+from workbench.checkpoint.inference.preflight import Wanted, preflight, wanted_by
+from workbench.checkpoint.inference.reasons import own_reasons
+from workbench.checkpoint.inference.recorded import Claim, claims, iteration_of
+from workbench.checkpoint.inference.sublayers import Shapes, Sorted, by_sublayer
+from workbench.checkpoint.inference.tensor_groups import tensor_groups
 from workbench.checkpoint.inspection import Inspection, OptimizerStates, Parameters
 from workbench.checkpoint.interop import Option, options
 from workbench.checkpoint.layout import Layout
-from workbench.checkpoint.preflight import Wanted, preflight, wanted_by
-from workbench.checkpoint.reasons import own_reasons
-from workbench.checkpoint.recorded import Claim, claims, iteration_of
+from workbench.checkpoint.reading.uncollected import uncollected
 from workbench.checkpoint.source import Checkpoint
-from workbench.checkpoint.sublayers import Shapes, Sorted, by_sublayer
-from workbench.checkpoint.tensor_groups import tensor_groups
-from workbench.checkpoint.uncollected import uncollected
 from workbench.errors import WorkbenchError
 from workbench.pattern.model import Pattern
 from workbench.pattern.rewrites import compressed

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from workbench.checkpoint.reasons import reasons
+from workbench.checkpoint.inference.reasons import reasons
 from workbench.errors import WorkbenchError
 from workbench.pattern.model import Pattern
 

@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench.checkpoint import dcp_metadata, hugging_face, torch_dist
-from workbench.checkpoint.dcp import open_dcp
-from workbench.checkpoint.foreign import foreign
-from workbench.checkpoint.legacy_megatron import FILE as RANK_FILE
-from workbench.checkpoint.safetensors_file import MOST_HEADER, open_one_file, open_safetensors
+from workbench.checkpoint.reading import dcp_metadata, hugging_face, torch_dist
+from workbench.checkpoint.reading.dcp import open_dcp
+from workbench.checkpoint.reading.foreign import foreign
+from workbench.checkpoint.reading.legacy_megatron import FILE as RANK_FILE
+from workbench.checkpoint.reading.safetensors_file import MOST_HEADER, open_one_file, open_safetensors
+from workbench.checkpoint.reading.torch_file import is_legacy, open_torch
+from workbench.checkpoint.reading.zip_entries import MAGIC as ZIP_MAGIC
 from workbench.checkpoint.source import Checkpoint
-from workbench.checkpoint.torch_file import is_legacy, open_torch
-from workbench.checkpoint.zip_entries import MAGIC as ZIP_MAGIC
 from workbench.errors import WorkbenchError
 
 type Opener = Callable[[Path], Checkpoint]
@@ -40,7 +40,7 @@ def open_checkpoint(what: Any) -> Checkpoint:
     if isinstance(what, Checkpoint):
         return what
     if not isinstance(what, str | os.PathLike):
-        from workbench.checkpoint.live import open_live
+        from workbench.checkpoint.reading.live import open_live
 
         return open_live(what)
     if not os.fspath(what):

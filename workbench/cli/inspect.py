@@ -59,7 +59,7 @@ def _check_not_input(where: str, output: str | None) -> None:
 
 def _against(text: str, sizes_path: str | None) -> Any:
     """What `--against` names: a checkpoint, a preset, a config.json, a script, or a pattern (of the sizes in a file)."""
-    from workbench.checkpoint.preflight import Wanted, wanted_by
+    from workbench.checkpoint.inference.preflight import Wanted, wanted_by
     from workbench.cli.targets import pattern_of, target_of
 
     if _is_checkpoint(text):

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from workbench.checkpoint.comparing import unequal
+from workbench.checkpoint.comparing.blocks import unequal
+from workbench.checkpoint.comparing.measuring import measured
+from workbench.checkpoint.comparing.metrics import Tolerance
 from workbench.checkpoint.differences import Metrics
-from workbench.checkpoint.live_tensors import of_tensor
-from workbench.checkpoint.measuring import measured
-from workbench.checkpoint.metrics import Tolerance
+from workbench.checkpoint.reading.live_tensors import of_tensor
 from workbench.compare.verdict import Difference
 
 __all__ = ["Tolerance", "compare_layout", "compare_mappings", "compare_tensor", "digest"]

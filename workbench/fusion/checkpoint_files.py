@@ -14,7 +14,7 @@ import torch
 from megatron.core.safe_globals import SAFE_GLOBALS
 from torch.distributed.checkpoint import CheckpointException
 
-from workbench.checkpoint.pickles import UnsafeCheckpoint
+from workbench.checkpoint.reading.pickles import UnsafeCheckpoint
 from workbench.errors import WorkbenchError
 from workbench.fusion.cpu_platform import cuda_literals_on_cpu
 from workbench.fusion.noise import hushed

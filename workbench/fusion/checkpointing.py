@@ -6,7 +6,7 @@ so every fusion of the same symbols reads it, and a checkpoint of an unfused Meg
 A checkpoint is written beside its place and renamed into it once it is whole. One is read into memory of its own, and a model
 is changed once everything has been read. Nothing of a stranger's is unpickled: megatron and torch unpickle `.metadata`
 (`torch/distributed/checkpoint/filesystem.py:938`) and stored objects (`default_planner.py:388`) as they come, so the
-first is inspected before they see it (`workbench.checkpoint.dcp_metadata`) and the second are read with `weights_only` forced.
+first is inspected before they see it (`workbench.checkpoint.reading.dcp_metadata`) and the second are read with `weights_only` forced.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from megatron.core.dist_checkpointing.mapping import ShardedTensor, ShardedTenso
 from megatron.core.optimizer.optimizer import MegatronOptimizer
 from torch import nn
 
+from workbench.checkpoint.converting.placing import move_into_place
 from workbench.checkpoint.mismatch import check_names
-from workbench.checkpoint.placing import move_into_place
-from workbench.checkpoint.torch_dist import check_folder, open_torch_dist
+from workbench.checkpoint.reading.torch_dist import check_folder, open_torch_dist
 from workbench.errors import WorkbenchError
 from workbench.fusion import optimizer_states, runtime
 from workbench.fusion.checkpoint_files import ERRORS, check_plain, check_target, first_line, reading
