@@ -34,24 +34,9 @@ def addresses(tmp_path_factory):
 
 
 @pytest.fixture
-def visit(browser, addresses):
-    """Open a page; what it asked for and what it said are in `.requests` and `.messages`."""
-    contexts = []
-
-    def open_page(name, **options):
-        context = browser.new_context(**{"viewport": WIDE, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.requests, page.messages = [], []
-        page.on("request", lambda request: page.requests.append(request.url))
-        page.on("console", lambda message: page.messages.append(message.text))
-        page.on("pageerror", lambda error: page.messages.append(str(error)))
-        page.goto(addresses[name])
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
+def visit(open_page, addresses):
+    """Open one of the pages by its name."""
+    return lambda name, **options: open_page(addresses[name], **{"viewport": WIDE, **options})
 
 
 def names(page):

@@ -37,25 +37,9 @@ def addresses(tmp_path_factory):
 
 
 @pytest.fixture
-def visit(browser):
-    """Open a page; what it asked for and what it said are in `.requests` and `.messages`."""
-    contexts = []
-
-    def open_page(address, **options):
-        context = browser.new_context(**{"viewport": WIDE, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.requests, page.messages = [], []
-        page.on("request", lambda request: page.requests.append(request.url))
-        page.on("console", lambda message: page.messages.append(message.text))
-        page.on("pageerror", lambda error: page.messages.append(str(error)))
-        page.goto(address)
-        page.wait_for_load_state("networkidle")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
+def visit(open_page):
+    """Open a page, as wide as a laptop's unless told otherwise."""
+    return lambda address, **options: open_page(address, **{"viewport": WIDE, **options})
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, ClassVar, Literal
+
+from workbench.checkpoint.plain import plain
 
 SCHEMA = "workbench.diff/1"
 
@@ -157,25 +158,8 @@ class Diff:
     def to_json(self) -> dict[str, Any]:
         """Everything but `look`, as plain data with a versioned `schema`."""
         names = [entry.name for entry in dataclasses.fields(self) if entry.name != "look"]
-        found = {name: _plain(getattr(self, name)) for name in names}
+        found = {name: plain(getattr(self, name)) for name in names}
         return {"schema": SCHEMA, **found}
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": repr(self)} if Diff.view is None else Diff.view(self)
-
-
-@cache
-def _names_of(made_of: type[Any]) -> tuple[str, ...]:
-    return tuple(entry.name for entry in dataclasses.fields(made_of))
-
-
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, str | int | float):
-        return value  # most of what there is: a hundred thousand differences are written in seconds
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: _plain(getattr(value, name)) for name in _names_of(type(value))}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return value

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from workbench.arch.sizes import ModelSizes
 from workbench.checkpoint.interop import Option
+from workbench.checkpoint.plain import plain
 from workbench.pattern.model import Pattern
 
 SCHEMA = "workbench.inspect/1"
@@ -142,11 +143,11 @@ class Inspection:
 
         `sizes` holds the known fields of `ModelSizes`, as `--sizes` takes them; `known` every known size with its source.
         """
-        plain = _plain(self)
-        plain["known"] = plain.pop("sizes")
+        found = plain(self)
+        found["known"] = found.pop("sizes")
         return {
             "schema": SCHEMA,
-            **plain,
+            **found,
             "sizes": {name: value for name, value in self.known.items() if name in _FIELDS},
         }
 
@@ -156,15 +157,3 @@ class Inspection:
     def __repr__(self) -> str:
         pattern = "no pattern" if self.pattern is None else repr(str(self.pattern))
         return f"Inspection({self.where!r}, {self.format}, {self.layout}, {pattern}, {self.tensors:,} tensors)"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Pattern):
-        return str(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: _plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return value

@@ -100,8 +100,8 @@ class Either:
 
 
 @dataclass(frozen=True)
-class OneOf:
-    """A size is one of a few values."""
+class _Among:
+    """A size and a few values, among which it is or is not: nothing to solve, only to contradict."""
 
     name: str
     values: tuple[Any, ...]
@@ -116,27 +116,17 @@ class OneOf:
         """Nothing: there are several values."""
         return {}
 
+
+class OneOf(_Among):
+    """A size is one of a few values."""
+
     def broken(self, known: Values) -> bool:
         """Where the size is known and none of them."""
         return self.name in known and known[self.name] not in self.values
 
 
-@dataclass(frozen=True)
-class NotOneOf:
+class NotOneOf(_Among):
     """A size is none of a few values."""
-
-    name: str
-    values: tuple[Any, ...]
-    text: str
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The one size."""
-        return (self.name,)
-
-    def solved(self, known: Values) -> Values:
-        """Nothing."""
-        return {}
 
     def broken(self, known: Values) -> bool:
         """Where the size is known and one of them."""
