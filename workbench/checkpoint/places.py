@@ -10,6 +10,8 @@ from workbench.pattern.symbols import symbol_of
 
 _LAYERS = "decoder.layers."
 _MOST_DIGITS = 9  # of a layer's number
+MOST_LAYERS = 2**16  # no model has more; a file that says so is broken or malicious
+
 _MTP_LAYER = re.compile(r"mtp\.layers\.([0-9]{1,9})\.(?:mtp_model_layer|transformer_layer)\.layers\.([0-9]{1,9})\.(.*)")
 _MTP = re.compile(r"mtp\.layers\.([0-9]{1,9})\.(.*)")
 _REST = (

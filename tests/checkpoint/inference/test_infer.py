@@ -80,3 +80,15 @@ def test_models_at_random(case: tuple[str, dict[str, Any]]) -> None:
     if "E" not in pattern or not fields["moe_shared_ffn"]:
         fields = {**fields, "shared_expert_gate": False}
     check_recovered(Architecture(pattern, ModelSizes(**fields)))
+
+
+def test_more_layers_than_any_model_has_spell_no_pattern():
+    shapes = {f"decoder.layers.{index}.mixer.A_log": (4,) for index in range(2**16 + 1)}
+    found = infer(shapes)
+    assert found.pattern is None
+    assert any("it has 65,537 sub-layers: no model has more than 65,536" in each for each in found.findings)
+
+
+def test_a_hundred_thousand_mtp_depths_are_not_gone_through_for_each():
+    depths = {f"mtp.layers.{depth}.mtp_model_layer.layers.0.mixer.A_log": (4,) for depth in range(2**16 - 1)}
+    assert infer({"decoder.layers.0.mixer.A_log": (4,), **depths}).pattern is None

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from workbench.checkpoint.kinds import symbols_held
-from workbench.checkpoint.places import locate
+from workbench.checkpoint.places import MOST_LAYERS, locate
 from workbench.errors import WorkbenchError
 from workbench.pattern.model import Pattern
 from workbench.pattern.symbols import symbol_of
@@ -29,19 +30,26 @@ class Sorted:
     outside: Shapes
     symbols: Mapping[Key, str] = field(default_factory=dict)  # what each layer holds: "M", "*-" for a fused block, ""
 
+    @cached_property
+    def _by_depth(self) -> Mapping[int | None, list[int]]:
+        found: dict[int | None, list[int]] = {}
+        for depth, index in self.layers:
+            found.setdefault(depth, []).append(index)
+        return {depth: sorted(indices) for depth, indices in found.items()}
+
     @property
     def main(self) -> list[int]:
         """Indices of the main model's sub-layers, sorted."""
-        return sorted(index for depth, index in self.layers if depth is None)
+        return self.of_depth(None)
 
     @property
     def depths(self) -> list[int]:
         """MTP depths that have sub-layers, sorted."""
-        return sorted({depth for depth, _ in self.layers if depth is not None})
+        return sorted(depth for depth in self._by_depth if depth is not None)
 
     def of_depth(self, depth: int | None) -> list[int]:
         """Indices of the sub-layers of a depth, sorted."""
-        return sorted(index for at, index in self.layers if at == depth)
+        return self._by_depth.get(depth, [])
 
     def text(self, depth: int | None) -> str:
         """The symbols of a depth one after the other; "?" for a layer that is of no kind or of two."""
@@ -79,6 +87,8 @@ def by_sublayer(names: Shapes) -> Sorted:
 
 def spelled(found: Sorted) -> Spelled:
     """The pattern of a sorted checkpoint, without brackets; sub-layers must be numbered from 0 without a gap."""
+    if len(found.layers) > MOST_LAYERS:
+        return Spelled(None, (f"it has {len(found.layers):,} sub-layers: no model has more than {MOST_LAYERS:,}",))
     problems = [*_gaps(found), *_kinds(found)]
     text = found.text(None)
     depths = found.depths

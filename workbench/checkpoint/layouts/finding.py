@@ -15,12 +15,13 @@ from workbench.checkpoint.layout import Backend, Layout, Named
 from workbench.checkpoint.layouts.axis import entries
 from workbench.checkpoint.layouts.foreign import foreign
 from workbench.checkpoint.layouts.gathering import MOST_ENTRIES, gathered
-from workbench.checkpoint.layouts.members import MOST_LAYERS, all_rests, members_of
+from workbench.checkpoint.layouts.members import all_rests, members_of
 from workbench.checkpoint.layouts.order import LAYERS, place_outside
 from workbench.checkpoint.layouts.parts import Parts
 from workbench.checkpoint.layouts.shape import Held, Shape, shape_of
 from workbench.checkpoint.layouts.stages import Layers, one_numbering
 from workbench.checkpoint.layouts.written import ALONG_AXIS, MAIN, Layer, Outside, taken_apart
+from workbench.checkpoint.places import MOST_LAYERS
 from workbench.checkpoint.source import Checkpoint
 from workbench.checkpoint.tensors import StoredTensor
 

@@ -18,8 +18,6 @@ from typing import Literal, NamedTuple
 from workbench.arch.names import canonical_to_local, local_to_canonical
 from workbench.checkpoint.kinds import symbols_held
 
-MOST_LAYERS = 2**16  # No model has more; a file that says so is broken or malicious.
-
 Slot = Literal["mixer", "attention", "channel"]
 _SLOTS: dict[str, Slot] = {
     "mixer": "mixer",

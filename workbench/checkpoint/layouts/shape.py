@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from workbench.checkpoint.layout import LayoutName
-from workbench.checkpoint.layouts.members import MOST_LAYERS, Member
+from workbench.checkpoint.layouts.members import Member
 from workbench.checkpoint.layouts.written import MAIN, Layer
+from workbench.checkpoint.places import MOST_LAYERS
 from workbench.pattern.diagnostics import PatternError
 from workbench.pattern.model import Pattern
 from workbench.pattern.symbols import can_fuse
