@@ -245,3 +245,18 @@ def test_mtp_is_told_apart():
     assert diffed.sentences[0] == "MTP sub-layer 1 is MLP on the left and mixture of experts on the right"
     gone = diff(checkpoint(left), checkpoint(predicted("M-")), values=False)
     assert gone.sentences[0] == "only the left has multi-token prediction"
+
+
+def test_names_that_only_one_side_explains_are_said():
+    from workbench.fusion.model import build_model
+
+    fused, plain = (build_model(pattern, seed=1).state_dict() for pattern in ("M[*-]", "M*-"))
+    lacking = {
+        name: tensor for name, tensor in fused.items() if name != "decoder.layers.1.self_attention.linear_qkv.weight"
+    }
+    for diffed, side, other in ((diff(lacking, plain), "right", "left"), (diff(plain, lacking), "left", "right")):
+        assert diffed.sentences[0] == (
+            f"the {side} is M*-, and what the {other}'s names mean could not be found out (layer 1 holds no known kind of "
+            "sub-layer): names are paired as they are written"
+        )
+    assert not any("could not be found out" in each for each in diff(lacking, plain, as_written=True).sentences)

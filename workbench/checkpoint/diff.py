@@ -69,7 +69,7 @@ def diff(
     if not rows:
         _check_objects(sides, ignored, ignore)
     _structure(rows)
-    sentences = [*causes.pattern_sentences(layouts)]
+    sentences = [*(() if as_written else causes.unexplained_sentence(layouts)), *causes.pattern_sentences(layouts)]
     if values:
         within = _contents(rows, tolerance, progress)
         sentences += moved.told(moves := moved.find_moves(rows), rows)

@@ -51,6 +51,17 @@ def layout_sentence(layouts: tuple[Layout, Layout], rows: Sequence[Row], *, same
     yield f"{'; '.join(parts)}: {end}"
 
 
+def unexplained_sentence(layouts: tuple[Layout, Layout]) -> Iterator[str]:
+    """Why names are paired as they are written although one side's are understood: the other side's are not."""
+    for here, there, side, other in ((*layouts, "left", "right"), (*reversed(layouts), "right", "left")):
+        if here.pattern is not None and there.pattern is None and there.name != "hugging_face":
+            why = f" ({there.reasons[-1]})" if there.reasons else ""
+            yield (
+                f"the {side} is {here.pattern}, and what the {other}'s names mean could not be found out{why}: names are paired "
+                "as they are written"
+            )
+
+
 def pattern_sentences(layouts: tuple[Layout, Layout]) -> Iterator[str]:
     """Where the two patterns have other kinds, or more sub-layers."""
     left, right = (layout.pattern for layout in layouts)
