@@ -26,6 +26,7 @@ PICTURES = (
     *(f"editor-{what}-{theme}.png" for what in ("valid", "broken") for theme in ("light", "dark")),
     "report-screen.png",
     "report-print.png",
+    "diff-page.png",
 )
 
 
@@ -69,6 +70,30 @@ def photograph(folder):
                 page.goto(review.as_uri())
                 page.screenshot(path=folder / f"report-{medium}.png")
                 page.close()
+            page = browser.new_page(viewport={"width": 1240, "height": 1000})
+            page.goto(differing(Path(temporary)).as_uri())
+            page.locator(".browse tbody tr", has_text="linear_fc1").first.click()
+            page.locator(".browse").screenshot(path=folder / "diff-page.png")
+            page.close()
+
+
+def differing(folder):
+    """The page of a diff between a fused and an unfused model's files, with a few differences planted in the second."""
+    import torch
+
+    from workbench.fusion.model import build_model
+
+    for name, pattern in (("fused", "[M-][*-]"), ("plain", "M-*-")):
+        state = build_model(pattern, seed=1, backend="local").state_dict()
+        if name == "plain":
+            state["decoder.layers.3.mlp.linear_fc1.weight"][64:192, 10:40] += 0.01
+            state["decoder.layers.0.mixer.A_log"][2] = float("nan")
+            state["output_layer.weight"][5, 7].nextafter_(torch.tensor(torch.inf))
+            state["decoder.layers.2.self_attention.linear_proj.weight"].t_()
+        torch.save(state, folder / f"{name}.pt")
+    page = folder / "diff.html"
+    assert main(["diff", str(folder / "fused.pt"), str(folder / "plain.pt"), "--html", str(page), "--quiet"]) == 1
+    return page
 
 
 if __name__ == "__main__":
