@@ -53,7 +53,8 @@ def layout_sentence(layouts: tuple[Layout, Layout], rows: Sequence[Row], *, same
 
 def unexplained_sentence(layouts: tuple[Layout, Layout]) -> Iterator[str]:
     """Why names are paired as they are written although one side's are understood: the other side's are not."""
-    for here, there, side, other in ((*layouts, "left", "right"), (*reversed(layouts), "right", "left")):
+    left, right = layouts
+    for here, there, side, other in ((left, right, "left", "right"), (right, left, "right", "left")):
         if here.pattern is not None and there.pattern is None and there.name != "hugging_face":
             why = f" ({there.reasons[-1]})" if there.reasons else ""
             yield (
