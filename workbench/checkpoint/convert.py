@@ -18,6 +18,10 @@ from workbench.checkpoint.converting.placing import beside, check_target
 from workbench.checkpoint.converting.plan import Plan, check_apart, make_plan
 from workbench.checkpoint.converting.ways import Way, way_of
 from workbench.checkpoint.layout import Layout
+from workbench.checkpoint.layouts import layout_of
+from workbench.checkpoint.opening import open_checkpoint
+from workbench.checkpoint.reading.safetensors_file import open_safetensors
+from workbench.checkpoint.reading.torch_dist import open_torch_dist
 from workbench.checkpoint.reading.uncollected import uncollected
 from workbench.checkpoint.source import Checkpoint
 from workbench.errors import WorkbenchError
@@ -54,7 +58,7 @@ def convert(
     began = time.perf_counter()
     target = Path(target).absolute()
     check_target(target, force)
-    opened = _opened(source)
+    opened = open_checkpoint(source)
     check_apart(source, opened, target)
     plan = make_plan(opened, target, to, format=format, pattern=pattern, names=names)
     way = way_of(plan, link)
@@ -96,18 +100,8 @@ class _Bar:
             self.told(min(self.done, self.total), self.total)
 
 
-def _opened(source: Any) -> Checkpoint:
-    from workbench.checkpoint.opening import open_checkpoint
-
-    return open_checkpoint(source)
-
-
 def _verify(plan: Plan, way: Way, place: Path, done: Progress) -> None:
     """Read what was written as anyone would, and compare it with the source; `WorkbenchError` where they differ."""
-    from workbench.checkpoint.layouts import layout_of
-    from workbench.checkpoint.reading.safetensors_file import open_safetensors
-    from workbench.checkpoint.reading.torch_dist import open_torch_dist
-
     read = open_torch_dist(place) if plan.format == "torch_dist" else open_safetensors(place)
     if read.tensors.keys() != plan.tensors.keys() | way.besides:
         raise _unlike("the names", sorted(read.tensors.keys() ^ (plan.tensors.keys() | way.besides)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,8 @@ from workbench.checkpoint.inference.tensor_groups import tensor_groups
 from workbench.checkpoint.inspection import Inspection, OptimizerStates, Parameters
 from workbench.checkpoint.interop import Option, options
 from workbench.checkpoint.layout import Layout
+from workbench.checkpoint.layouts import layout_of
+from workbench.checkpoint.opening import open_checkpoint
 from workbench.checkpoint.reading.uncollected import uncollected
 from workbench.checkpoint.source import Checkpoint
 from workbench.errors import WorkbenchError
@@ -41,7 +44,7 @@ def inspect(what: Any, against: Any = None, *, sizes: ModelSizes | None = None) 
     when a path is no checkpoint, or `against` is nothing of these.
     """
     with uncollected():
-        checkpoint = _opened(what)
+        checkpoint = open_checkpoint(what)
         wanted = against if isinstance(against, Wanted) else None
         if wanted is None and against is not None:
             wanted = _wanted(against, sizes)
@@ -67,15 +70,7 @@ class _Found:
     unnamed: tuple[str, ...]
 
 
-def _opened(what: Any) -> Checkpoint:
-    from workbench.checkpoint.opening import open_checkpoint
-
-    return open_checkpoint(what)
-
-
 def _looked_at(checkpoint: Checkpoint) -> _Found:
-    from workbench.checkpoint.layouts import layout_of
-
     layout = layout_of(checkpoint)
     if layout.name == "hugging_face":
         translated = as_canonical({name: tensor.shape for name, tensor in checkpoint.tensors.items()})
@@ -147,7 +142,7 @@ def _wanted(against: Any, sizes: ModelSizes | None) -> Wanted:
         except WorkbenchError:
             return _wanted(Pattern(against), sizes)
         return _wanted(named, None)
-    other = _looked_at(_opened(against))
+    other = _looked_at(open_checkpoint(against))
     name = other.checkpoint.where
     if other.inferred.pattern is None:
         problem = "; ".join(other.inferred.findings[:2]) or "its names are of no hybrid model"
@@ -182,10 +177,9 @@ def _pattern(found: _Found, told: Iterable[Claim]) -> tuple[Pattern | None, str,
 
 def _plain(pattern: Pattern) -> tuple[str, str, int]:
     """Main symbols, those of an MTP depth, and depths."""
-    main = "".join(layer.symbol for layer in pattern.sublayers)
     if pattern.mtp is None:
-        return main, "", 0
-    return main, "".join(layer.symbol for layer in pattern.mtp.sublayers), pattern.mtp.depths
+        return pattern.symbols, "", 0
+    return pattern.symbols, pattern.mtp.symbols, pattern.mtp.depths
 
 
 def _claimed(claim: Claim, found: _Found) -> Mapping[str, Any]:
@@ -211,22 +205,15 @@ def _parameters(found: _Found) -> Parameters:
         kind = "mtp" if depth is not None else symbol_of(symbols).kind if len(symbols) == 1 else "other"
         for name, shape in held.items():
             if f".{name}".endswith(_BUFFER):
-                buffers += _elements(shape)
+                buffers += math.prod(shape)
             else:
-                by_kind[kind] = by_kind.get(kind, 0) + _elements(shape)
+                by_kind[kind] = by_kind.get(kind, 0) + math.prod(shape)
     for name, shape in found.sorted.outside.items():
         kind = next(
             (kind for prefix, kind in _AROUND if name.startswith(prefix)), "mtp" if name.startswith("mtp.") else "other"
         )
-        by_kind[kind] = by_kind.get(kind, 0) + _elements(shape)
+        by_kind[kind] = by_kind.get(kind, 0) + math.prod(shape)
     return Parameters(sum(by_kind.values()), by_kind, buffers)
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    number = 1
-    for size in shape:
-        number *= size
-    return number
 
 
 def _optimizer(layout: Layout) -> OptimizerStates | None:

@@ -76,7 +76,7 @@ def from_gpt_refusals(pattern: Pattern) -> tuple[str, ...]:
     >>> from_gpt_refusals(Pattern("M-"))
     ('it has 0 self-attention (*) and 1 MLP (- or E) sub-layers: each GPT layer gives one of both, so the numbers must be equal and not 0',)
     """
-    found, symbols = [], [layer.symbol for layer in pattern.sublayers]
+    found, symbols = [], pattern.symbols
     counts = Counter(symbols)
     if pattern.mtp is not None:  # gpt_checkpoint_interop.py:116-121
         found.append(
@@ -109,7 +109,7 @@ def to_gpt_refusals(pattern: Pattern) -> tuple[str, ...]:
     ((), ('its Mamba-2 sub-layer has no place in a GPT model',))
     """
     found = list(from_gpt_refusals(pattern))
-    symbols = "".join(layer.symbol for layer in pattern.sublayers)
+    symbols = pattern.symbols
     if fresh := symbols.count("M"):
         what = "sub-layer has" if fresh == 1 else "sub-layers have"
         found.append(f"its {symbol_of('M').name} {what} no place in a GPT model")
@@ -176,7 +176,7 @@ def _hybrid(pattern: Pattern) -> Option:
             f"megatron does not translate it: {refusals[0]}",
             reasons=(*refusals, "workbench convert --to canonical gives it a hybrid model's names all the same"),
         )
-    symbols = [layer.symbol for layer in pattern.sublayers]
+    symbols = pattern.symbols
     number, kind = symbols.count("*"), "E" if "E" in symbols else "-"
     return Option(
         "hybrid",

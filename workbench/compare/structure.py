@@ -23,8 +23,7 @@ def other_symbols(session: Session) -> list[Difference]:
 
     def symbols(side: Side) -> tuple[str, str]:
         mtp = side.pattern.mtp
-        depth = "".join(layer.symbol for layer in mtp.sublayers) if mtp else ""
-        return "".join(layer.symbol for layer in side.pattern.sublayers), "/".join([depth] * (mtp.depths if mtp else 0))
+        return side.pattern.symbols, "/".join([mtp.symbols] * mtp.depths) if mtp else ""
 
     found = []
     for where, left, right in zip(

@@ -74,6 +74,11 @@ class Mtp:
         """The sub-layers of one depth, numbered from 0."""
         return tuple(layer for block in self.blocks for layer in block.layers)
 
+    @property
+    def symbols(self) -> str:
+        """The symbols of one depth without brackets."""
+        return "".join(block.symbols for block in self.blocks)
+
     def __str__(self) -> str:
         return "".join(map(str, self.blocks))
 

@@ -33,6 +33,15 @@ class Pattern(Sketch):
             raise PatternError(self.text, self.diagnostics)
 
     @property
+    def symbols(self) -> str:
+        """The main pattern's symbols, without stages and brackets.
+
+        >>> Pattern("M|[*-]/M").symbols
+        'M*-'
+        """
+        return "".join(block.symbols for block in self.blocks)
+
+    @property
     def warnings(self) -> tuple[Diagnostic, ...]:
         """What is allowed and rarely meant."""
         return self.diagnostics

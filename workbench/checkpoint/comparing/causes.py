@@ -68,14 +68,14 @@ def pattern_sentences(layouts: tuple[Layout, Layout]) -> Iterator[str]:
     left, right = (layout.pattern for layout in layouts)
     if left is None or right is None:
         return
-    yield from _kinds("", _symbols(left.sublayers), _symbols(right.sublayers))
+    yield from _kinds("", left.symbols, right.symbols)
     ours, theirs = left.mtp, right.mtp
     if (ours is None) != (theirs is None):
         yield f"only the {'right' if ours is None else 'left'} has multi-token prediction"
     elif ours is not None and theirs is not None:
         if ours.depths != theirs.depths:
             yield f"the left has {counted(ours.depths, 'MTP depth')}, the right {theirs.depths}"
-        yield from _kinds("MTP ", _symbols(ours.sublayers), _symbols(theirs.sublayers))
+        yield from _kinds("MTP ", ours.symbols, theirs.symbols)
 
 
 def number_sentences(rows: Sequence[Row], tolerance: Tolerance, within: int) -> Iterator[str]:
@@ -107,10 +107,6 @@ def one_sided(rows: Sequence[Row]) -> Iterator[str]:
 def _written(layout: Layout) -> str:
     brackets = layout.name in ("fused", "grouped") and layout.pattern is not None
     return f"{_LAYOUTS[layout.name]} ({layout.pattern})" if brackets else _LAYOUTS[layout.name]
-
-
-def _symbols(sublayers: Sequence[object]) -> str:
-    return "".join(layer.symbol for layer in sublayers)  # type: ignore[attr-defined]
 
 
 def _kinds(where: str, left: str, right: str) -> Iterator[str]:

@@ -86,7 +86,7 @@ def _aligned(names: Iterable[str], left: Pattern | None, right: Pattern | None) 
     None for a name of a sub-layer that the left has not.
     """
     assert left is not None and right is not None, "canonical names have a pattern"  # noqa: PT018
-    alignment = align(*("".join(layer.symbol for layer in pattern.sublayers) for pattern in (left, right)))
+    alignment = align(left.symbols, right.symbols)
     if not alignment.moves:
         return {name: name for name in names}
     # What is replaced in its place keeps its number: its names differ where they must.

@@ -187,10 +187,9 @@ def _pattern(found: Pattern, to: str, given: Pattern | str | None) -> Pattern | 
     return found.fused() if to == "fused" or found.mtp is None else _without_mtp_groups(found)
 
 
-def _symbols(pattern: Pattern) -> tuple[str, ...]:
+def _symbols(pattern: Pattern) -> tuple[str, str]:
     """The kinds of the sub-layers, and those of MTP, whatever the stages and the brackets."""
-    parts = (pattern.sublayers, () if pattern.mtp is None else pattern.mtp.sublayers)
-    return tuple("".join(layer.symbol for layer in part) for part in parts)
+    return pattern.symbols, "" if pattern.mtp is None else pattern.mtp.symbols
 
 
 def _check_depths(found: Pattern, given: Pattern | str) -> None:

@@ -45,7 +45,7 @@ def preflight(found: Shapes, wanted: Wanted, layout: str) -> Preflight:
             "it has a GPT model's names for layers that megatron does not translate: workbench convert SRC DST --to canonical "
             "makes it loadable"
         )
-    elif layout == "gpt" and (symbols := _symbols(wanted.pattern)) != _turns(symbols):
+    elif layout == "gpt" and (symbols := wanted.pattern.symbols) != _turns(symbols):
         refused, wanted, more = _from_gpt(wanted)
         notes += more
     if layout == "hugging_face":
@@ -80,10 +80,6 @@ def _of_layout(layout: str) -> tuple[str, ...]:
     return ()
 
 
-def _symbols(pattern: Pattern) -> str:
-    return "".join(layer.symbol for layer in pattern.sublayers)
-
-
 def _turns(symbols: str) -> str:
     """The order in which a GPT model has as many self-attentions and MLPs."""
     return ("*E" if "E" in symbols else "*-") * (len(symbols) // 2)
@@ -110,7 +106,7 @@ def _from_gpt(wanted: Wanted) -> tuple[list[str], Wanted, list[str]]:
         notes.append(f"{many} {ranges(sorted(layers.fresh))} (Mamba-2) have no counterpart and start fresh")
     places = {**{index: 2 * layer for index, layer in layers.attention.items()}}
     places |= {index: 2 * layer + 1 for index, layer in layers.channel.items()}
-    part = Pattern(_turns(_symbols(wanted.pattern).replace("M", "")))
+    part = Pattern(_turns(wanted.pattern.symbols.replace("M", "")))
     shapes = None if wanted.shapes is None else _renumbered(wanted.shapes, places)
     return [], Wanted(wanted.name, part, shapes, wanted.notes), notes
 

@@ -69,7 +69,7 @@ def _seats(blocks: list[str]) -> Iterator[Seat]:
 def _check_same(held: Pattern, wanted: Pattern) -> None:
     """Raise `WorkbenchError` unless both have the same sub-layers; stages and the number of MTP depths are not in the names."""
     for what, mine, theirs in (
-        ("", _symbols(held), _symbols(wanted)),
+        ("", held.symbols, wanted.symbols),
         ("MTP ", _mtp_symbols(held), _mtp_symbols(wanted)),
     ):
         if mine == theirs:
@@ -84,12 +84,8 @@ def _check_same(held: Pattern, wanted: Pattern) -> None:
         )
 
 
-def _symbols(pattern: Pattern) -> str:
-    return "".join(layer.symbol for layer in pattern.sublayers)
-
-
 def _mtp_symbols(pattern: Pattern) -> str:
-    return "".join(layer.symbol for layer in pattern.mtp.sublayers) if pattern.mtp else ""
+    return pattern.mtp.symbols if pattern.mtp else ""
 
 
 def _grouped(held: Pattern, wanted: Pattern | str | None) -> Plan:
