@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from workbench.errors import WorkbenchError
+from workbench.kernels.arguments import index, refuse, same_tokens
 from workbench.kernels.conv import causal_conv, last_tokens
 from workbench.kernels.decode import causal_conv1d_update, selective_state_update
-from workbench.kernels.delta import gated_delta_chunked
-from workbench.kernels.norm import RMSNormGated, l2norm
-from workbench.kernels.segments import bounds_from_lengths, each_sequence, places_from_lengths
+from workbench.kernels.fla_facades import chunk_gated_delta_rule, fla_causal_conv1d, l2norm
+from workbench.kernels.norm import RMSNormGated
+from workbench.kernels.segments import each_sequence, places_from_lengths
 from workbench.kernels.ssd import ssd_chunked
 
 __all__ = [
@@ -47,7 +48,7 @@ def causal_conv1d_fn(
     activation: str | None = None,
 ) -> Any:
     """`causal_conv1d.causal_conv1d_fn`: `x` [b, d, l], `weight` [d, w], `seq_idx` [b, l] → [b, d, l]."""
-    _refuse("causal_conv1d_fn", final_states_out=final_states_out)
+    refuse("causal_conv1d_fn", final_states_out=final_states_out)
     if seq_idx is not None:
         if initial_states is not None or return_final_states:
             raise WorkbenchError("causal_conv1d_fn: packed sequences (seq_idx) carry no states; leave them out")
@@ -67,34 +68,6 @@ def causal_conv1d_varlen_states(x: Tensor, cu_seqlens: Tensor, state_len: int) -
     places = places_from_lengths(cu_seqlens, x.shape[0])
     states = [last_tokens(x[start:end].T[None], state_len) for start, end in itertools.pairwise(places)]
     return torch.cat(states)
-
-
-def fla_causal_conv1d(
-    x: Tensor,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    residual: Tensor | None = None,
-    initial_state: Tensor | None = None,
-    output_final_state: bool | None = False,
-    activation: str | None = None,
-    backend: str | None = None,
-    cu_seqlens: Tensor | None = None,
-    **unknown: Any,
-) -> tuple[Tensor, None]:
-    """`fla.modules.convolution.causal_conv1d`: `x` [b, l, d], `weight` [d, w] → ([b, l, d], None)."""
-    _refuse(
-        "fla causal_conv1d",
-        residual=residual,
-        initial_state=initial_state,
-        output_final_state=output_final_state or None,
-        backend=backend,
-        **unknown,
-    )
-    if weight is None:
-        raise WorkbenchError("fla causal_conv1d: weight must be given")
-    index = None if cu_seqlens is None else _index("fla causal_conv1d", cu_seqlens, x)
-    y = causal_conv1d_fn(x.transpose(-1, -2), weight, bias, seq_idx=index, activation=activation)
-    return y.transpose(1, 2), None
 
 
 def mamba_chunk_scan_combined(
@@ -120,7 +93,7 @@ def mamba_chunk_scan_combined(
 
     `state_dtype` is that of the returned state; inside, states are float32 (float64 where x is) whatever it says.
     """
-    _refuse("mamba_chunk_scan_combined", return_varlen_states=return_varlen_states or None)
+    refuse("mamba_chunk_scan_combined", return_varlen_states=return_varlen_states or None)
     if z is not None and z.shape != x.shape:
         raise WorkbenchError(f"mamba_chunk_scan_combined: z {list(z.shape)} must have the shape of x {list(x.shape)}")
     if dt_bias is not None and dt_bias.shape != A.shape:
@@ -139,12 +112,12 @@ def mamba_chunk_scan_combined(
     if cu_seqlens is not None:
         if seq_idx is not None:
             raise WorkbenchError("mamba_chunk_scan_combined: seq_idx and cu_seqlens say the same; give one of them")
-        seq_idx = _index("mamba_chunk_scan_combined", cu_seqlens, x)
+        seq_idx = index("mamba_chunk_scan_combined", cu_seqlens, x)
     if seq_idx is not None:
         if initial_states is not None or return_final_states:
             raise WorkbenchError("mamba_chunk_scan_combined: packed sequences carry no states; leave them out")
 
-        _same_tokens("mamba_chunk_scan_combined", x=x, dt=dt, B=B, C=C)
+        same_tokens("mamba_chunk_scan_combined", x=x, dt=dt, B=B, C=C)
 
         def run(row: int, start: int, end: int) -> Tensor:
             x_part, dt_part, B_part, C_part = (tensor[row : row + 1, start:end] for tensor in (x, wide, B, C))
@@ -189,7 +162,7 @@ def mamba_split_conv1d_scan_combined(
     `zxbcdt` [b, l, 2·h·p + 2·g·n + h], `conv1d_weight` [h·p + 2·g·n, w], `A` [h], `D` [h, p], or [h] with `headdim` = p.
     Returns [b, l, h·p] = scan · silu(z); megatron applies its norm afterwards (`ssm/mamba_mixer.py:775`).
     """
-    _refuse(
+    refuse(
         "mamba_split_conv1d_scan_combined",
         rmsnorm_weight=rmsnorm_weight,
         outproj_weight=outproj_weight,
@@ -233,62 +206,3 @@ def mamba_split_conv1d_scan_combined(
     if return_final_states:
         return result[0].flatten(-2), result[1]
     return result.flatten(-2)
-
-
-def chunk_gated_delta_rule(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    g: Tensor,
-    beta: Tensor,
-    scale: float | None = None,
-    initial_state: Tensor | None = None,
-    output_final_state: bool = False,
-    use_qk_l2norm_in_kernel: bool = False,
-    cu_seqlens: Tensor | None = None,
-    **unknown: Any,
-) -> tuple[Tensor, Tensor | None]:
-    """`fla.ops.gated_delta_rule.chunk_gated_delta_rule`: shapes as `gated_delta_chunked`; (o, final state or None)."""
-    _refuse("chunk_gated_delta_rule", **unknown)
-    if use_qk_l2norm_in_kernel:
-        q, k = l2norm(q), l2norm(k)
-    if cu_seqlens is None:
-        o, state = gated_delta_chunked(q, k, v, g, beta, scale=scale, initial_state=initial_state)
-        return o, state if output_final_state else None
-    if initial_state is not None or output_final_state:
-        raise WorkbenchError("chunk_gated_delta_rule: packed sequences (cu_seqlens) carry no states; leave them out")
-    _same_tokens("chunk_gated_delta_rule", q=q, k=k, v=v, g=g, beta=beta)
-    parts = [
-        gated_delta_chunked(*(tensor[:, start:end] for tensor in (q, k, v, g, beta)), scale=scale)[0]
-        for start, end in _bounds("chunk_gated_delta_rule", cu_seqlens, v)
-    ]
-    return torch.cat(parts, dim=1), None
-
-
-# ------------------------------------------------------------------------------------------------------
-
-
-def _refuse(function: str, **arguments: Any) -> None:
-    given = sorted(name for name, value in arguments.items() if value is not None)
-    if given:
-        raise WorkbenchError(f"{function}: the CPU kernels do not support {', '.join(given)}; leave it out")
-
-
-def _same_tokens(function: str, **tensors: Tensor) -> None:
-    """Cut into sequences, a tensor with more tokens than the others would no longer be noticed."""
-    if len({tensor.shape[:2] for tensor in tensors.values()}) > 1:
-        shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
-        raise WorkbenchError(f"{function}: shapes do not fit: {shapes}")
-
-
-def _bounds(function: str, cu_seqlens: Tensor, x: Tensor) -> list[tuple[int, int]]:
-    """(start, end) of each sequence packed in `x` [1, l, …]."""
-    if x.shape[0] != 1:
-        raise WorkbenchError(f"{function}: packed sequences (cu_seqlens) lie in one row, not in {x.shape[0]}")
-    return bounds_from_lengths(cu_seqlens, x.shape[1])
-
-
-def _index(function: str, cu_seqlens: Tensor, x: Tensor) -> Tensor:
-    """Cumulative lengths → sequence numbers [1, l]."""
-    lengths = [end - start for start, end in _bounds(function, cu_seqlens, x)]
-    return torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))[None]
