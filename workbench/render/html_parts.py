@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from workbench.render.chart import svg as chart_svg
 from workbench.render.escape import markup, visible
 from workbench.render.graph import svg as graph_svg
 from workbench.render.heat import svg as heat_svg
@@ -14,6 +15,7 @@ from workbench.render.scene import (
     Browse,
     BrowseRow,
     Cell,
+    Chart,
     Code,
     Column,
     Details,
@@ -76,6 +78,8 @@ def render(part: Part, level: int, bare: bool = False, half: bool = False) -> st
             return f'<div class="drawing">{drawn}</div>'
         case HeatMap():
             return f'<div class="drawing">{heat_svg(part, "adaptive")}</div>'
+        case Chart():
+            return f'<div class="drawing">{chart_svg(part, "adaptive")}</div>'
         case Browse():
             return _browse(part, level, bare)
         case Legend():

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from base64 import b64encode
 
-from workbench.render import graph, heat, html_parts, strip
+from workbench.render import chart, graph, heat, html_parts, strip
 from workbench.render.escape import markup
-from workbench.render.scene import Document, Graph, HeatMap, Part, Strip
+from workbench.render.scene import Chart, Document, Graph, HeatMap, Part, Strip
 
 
 def render(document: Document) -> str:
@@ -19,16 +19,18 @@ def render(document: Document) -> str:
 
 
 def _part(part: Part) -> str:
-    if isinstance(part, Strip | Graph | HeatMap):
+    if isinstance(part, Strip | Graph | HeatMap | Chart):
         data = b64encode(_drawn(part).encode()).decode()
         alternative = markup(f"{part.title}: {part.description}")
         return f'<p><img src="data:image/svg+xml;base64,{data}" alt="{alternative}"></p>'
     return html_parts.render(part, level=4, bare=True)
 
 
-def _drawn(part: Strip | Graph | HeatMap) -> str:
+def _drawn(part: Strip | Graph | HeatMap | Chart) -> str:
     if isinstance(part, Strip):
         return strip.svg(part, "light", ground=True)
+    if isinstance(part, Chart):
+        return chart.svg(part, "light", ground=True)
     if isinstance(part, HeatMap):
         return heat.svg(part, "light", ground=True)
     return graph.svg(part, "light", ground=True)

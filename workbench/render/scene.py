@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from workbench.render.scene_chart import Chart as Chart
 from workbench.render.scene_graph import Graph as Graph
 from workbench.render.scene_graph import GraphEdge as GraphEdge
 from workbench.render.scene_graph import GraphNode as GraphNode
@@ -289,6 +290,7 @@ Part = (
     | Strip
     | Graph
     | HeatMap
+    | Chart
     | Legend
     | Details
     | Section

@@ -8,6 +8,7 @@ from workbench.render.escape import one_line, visible
 from workbench.render.scene import (
     Banner,
     Browse,
+    Chart,
     Code,
     Details,
     Document,
@@ -24,6 +25,7 @@ from workbench.render.scene import (
     Strip,
     Table,
 )
+from workbench.render.text_chart import chart_lines
 from workbench.render.text_graph import graph_lines
 from workbench.render.text_heat import heat_lines
 from workbench.render.text_strip import strip_lines
@@ -75,6 +77,8 @@ def _lines(part: Part, width: int, unfold: bool) -> list[str]:
             return _indented(graph_lines(part, width - len(_INDENT)))
         case HeatMap():
             return _indented(heat_lines(part, width - len(_INDENT)))
+        case Chart():
+            return _indented(chart_lines(part, width - len(_INDENT)))
         case Browse():
             rows = tuple(row.cells for row in part.rows)
             return _lines(Table(part.columns, rows, part.caption), width, unfold)
