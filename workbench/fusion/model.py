@@ -111,10 +111,11 @@ def unwrapped(model: torch.nn.Module) -> Any:
     return model
 
 
-def forward_tokens(model: torch.nn.Module, tokens: Tensor) -> Tensor:
+def forward_tokens(model: torch.nn.Module, tokens: Tensor, counted: Tensor | None = None) -> Tensor:
     """The next-token losses [b, s] of a batch `tokens` [b, s + 1], or what an earlier pipeline stage hands on.
 
-    MTP and auxiliary losses are not in the value; they act on its gradient, as megatron attaches them.
+    MTP and auxiliary losses are not in the value; they act on its gradient, as megatron attaches them. `counted` [b, s]
+    says which targets the MTP losses are taken over (None: all); the losses of all targets are returned.
     """
     inputs, labels = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
     return model(
@@ -122,7 +123,7 @@ def forward_tokens(model: torch.nn.Module, tokens: Tensor) -> Tensor:
         position_ids=positions(inputs),
         attention_mask=None,
         labels=labels,
-        loss_mask=torch.ones_like(labels, dtype=torch.float32),
+        loss_mask=torch.ones_like(labels, dtype=torch.float32) if counted is None else counted.float(),
     )
 
 

@@ -6,8 +6,10 @@ applied by the optimizer of `get_megatron_optimizer`, so what is measured here i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,11 +21,15 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.transformer.module import Float16Module
 from torch import Tensor, nn
 
+from workbench.errors import WorkbenchError
 from workbench.fusion.cpu_platform import cuda_literals_on_cpu
 from workbench.fusion.model import forward_tokens
 from workbench.fusion.names import canonical_parameters
 from workbench.fusion.noise import hushed
 from workbench.fusion.optimizer_states import inner_optimizers
+
+type Micros[T] = T | Sequence[T]
+"""What a step is made of: one micro-batch, or several."""
 
 
 @dataclass
@@ -55,12 +61,14 @@ def make_trainer(
     learning_rate: float = 1e-3,
     weight_decay: float = 0.01,
     clip_grad: float = 1.0,
+    min_learning_rate: float | None = None,
     distributed_optimizer: bool = False,
 ) -> Trainer:
     """Wrap a model (or one a virtual stage) for training with megatron's AdamW.
 
     bf16 models get fp32 master weights and fp32 gradient accumulation, as Megatron-LM trains them. `clip_grad` is the
-    largest global gradient norm.
+    largest global gradient norm; 0 clips nothing. `min_learning_rate` is for a schedule over the optimizer
+    (`workbench.compare.training.learner`), which reads it from the parameter groups.
     """
     chunks: list[Any] = [models] if isinstance(models, nn.Module) else list(models)
     bf16 = chunks[0].config.bf16
@@ -72,8 +80,10 @@ def make_trainer(
     settings = OptimizerConfig(
         optimizer="adam",
         lr=learning_rate,
+        min_lr=min_learning_rate,
         weight_decay=weight_decay,
-        clip_grad=clip_grad,
+        # For 0 megatron does not compute the norm at all (optimizer/optimizer.py:830), and it is part of every result.
+        clip_grad=clip_grad or math.inf,
         bf16=bf16,
         params_dtype=chunks[0].config.params_dtype,
         use_distributed_optimizer=distributed_optimizer,
@@ -85,29 +95,41 @@ def make_trainer(
     return Trainer(wrapped, optimizer)
 
 
-def train_step(trainer: Trainer, tokens: Tensor | Sequence[Tensor]) -> StepResult:
-    """One optimizer step on a batch [b, s + 1] of token ids, or on several micro-batches of that shape."""
-    loss = accumulate_gradients(trainer, tokens)
+def train_step(trainer: Trainer, tokens: Micros[Tensor], counted: Micros[Tensor | None] | None = None) -> StepResult:
+    """One optimizer step on a batch [b, s + 1] of token ids, or on several micro-batches of that shape.
+
+    `counted` is as for `accumulate_gradients`.
+    """
+    loss = accumulate_gradients(trainer, tokens, counted)
     with cuda_literals_on_cpu(), hushed():
         _, grad_norm, _ = trainer.optimizer.step()
     return StepResult(loss, float(grad_norm))
 
 
-def accumulate_gradients(trainer: Trainer, tokens: Tensor | Sequence[Tensor]) -> float | None:
-    """Forward and backward of one step by megatron's schedule; gradients are left in `main_grad`. Returns the mean loss."""
-    batches = [tokens] if isinstance(tokens, Tensor) else list(tokens)
+def accumulate_gradients(
+    trainer: Trainer, tokens: Micros[Tensor], counted: Micros[Tensor | None] | None = None
+) -> float | None:
+    """Forward and backward of one step by megatron's schedule; gradients are left in `main_grad`. Returns the mean loss.
+
+    `counted`, bool [b, s] for each micro-batch (None: all of it), says which targets the loss is taken over. It is their
+    mean over the whole step, so how a step is cut into micro-batches, and how many targets each of them counts, does not
+    change the gradient beyond rounding. Auxiliary losses (experts' balance, MTP) stay means of each micro-batch, as
+    megatron attaches them. With data parallelism each rank takes the mean over its own targets. Raises
+    `WorkbenchError` when nothing is counted.
+    """
+    micros = _micros(tokens, counted)
     for chunk in trainer.chunks:
         chunk.zero_grad_buffer()
     with cuda_literals_on_cpu(), hushed():
         trainer.optimizer.zero_grad()
-    data: list[Iterator[Tensor]] = [iter(batches) for _ in trainer.chunks]
+    data: list[Iterator[_Micro]] = [iter(micros) for _ in trainer.chunks]
     losses = get_forward_backward_func()(
         forward_step_func=_forward_step,
         data_iterator=data if len(data) > 1 else data[0],
         model=trainer.chunks if len(trainer.chunks) > 1 else trainer.chunks[0],
-        num_microbatches=len(batches),
-        seq_length=batches[0].shape[1] - 1,
-        micro_batch_size=batches[0].shape[0],
+        num_microbatches=len(micros),
+        seq_length=micros[0].tokens.shape[1] - 1,
+        micro_batch_size=micros[0].tokens.shape[0],
         forward_only=False,
     )
     return sum(float(entry["loss"]) for entry in losses) / len(losses) if losses else None
@@ -155,12 +177,38 @@ def _masters(optimizer: MegatronOptimizer) -> dict[int, nn.Parameter]:
     }
 
 
-def _forward_step(data: Iterator[Tensor], model: nn.Module) -> tuple[Tensor, Callable[[Tensor], Any]]:
-    return forward_tokens(model, next(data)), _mean_loss
+@dataclass(frozen=True)
+class _Micro:
+    """One micro-batch: `tokens` [b, s + 1], `counted` [b, s], and what the sum of its counted losses is divided by."""
+
+    tokens: Tensor
+    counted: Tensor | None
+    divisor: float
 
 
-def _mean_loss(output: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    loss = output.float().mean()
+def _micros(tokens: Micros[Tensor], counted: Micros[Tensor | None] | None) -> list[_Micro]:
+    batches = [tokens] if isinstance(tokens, Tensor) else list(tokens)
+    masks = [counted] if isinstance(counted, Tensor) else list(counted or [None] * len(batches))
+    numbers = [
+        batch[:, 1:].numel() if mask is None else int(mask.sum()) for batch, mask in zip(batches, masks, strict=True)
+    ]
+    if not sum(numbers):
+        raise WorkbenchError("no target of this step is counted: there is no loss to take a mean of")
+    # The schedule divides every loss by the number of micro-batches (schedules.py:341).
+    divisor = sum(numbers) / len(batches)
+    return [_Micro(batch, mask, divisor) for batch, mask in zip(batches, masks, strict=True)]
+
+
+def _forward_step(data: Iterator[_Micro], model: nn.Module) -> tuple[Tensor, Callable[[Tensor], Any]]:
+    micro = next(data)
+    return forward_tokens(model, micro.tokens, micro.counted), partial(_loss, micro)
+
+
+def _loss(micro: _Micro, output: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    losses = output.float()
+    if micro.counted is not None:
+        losses = losses.masked_fill(~micro.counted, 0.0)
+    loss = losses.sum() / micro.divisor
     # A copy: the schedule divides the loss by the number of micro-batches in place (schedules.py:341).
     return loss, {"loss": loss.detach().clone()}
 
