@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from workbench.errors import WorkbenchError
-from workbench.kernels.segments import bounds_from_index, bounds_from_lengths, each_sequence, places_from_lengths
+from workbench.kernels.segments import (
+    bounds_from_index,
+    bounds_from_lengths,
+    each_sequence,
+    places_from_lengths,
+    runs_from_index,
+)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +61,12 @@ def test_bad_lengths(cu_seqlens: object, length: int, message: str) -> None:
 )
 def test_bounds_from_index(seq_idx: list[int], bounds: list[tuple[int, int]]) -> None:
     assert bounds_from_index(torch.tensor(seq_idx)) == bounds
+
+
+def test_runs_from_index() -> None:
+    seq_idx = torch.tensor([[3, 3, 1, 3], [0, 0, 0, 0]], dtype=torch.int32)
+    assert runs_from_index(seq_idx).tolist() == [[0, 0, 1, 2], [0, 0, 0, 0]]
+    assert runs_from_index(seq_idx[:, :1]).tolist() == [[0], [0]]
 
 
 @pytest.mark.parametrize("dim", [1, 2])

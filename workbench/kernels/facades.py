@@ -52,13 +52,7 @@ def causal_conv1d_fn(
     if seq_idx is not None:
         if initial_states is not None or return_final_states:
             raise WorkbenchError("causal_conv1d_fn: packed sequences (seq_idx) carry no states; leave them out")
-        return each_sequence(
-            lambda row, start, end: causal_conv(x[row : row + 1, :, start:end], weight, bias, activation=activation),
-            seq_idx,
-            rows=x.shape[0],
-            length=x.shape[-1],
-            dim=2,
-        )
+        return causal_conv(x, weight, bias, activation=activation, seq_idx=seq_idx)
     y = causal_conv(x, weight, bias, activation=activation, before=initial_states)
     return (y, last_tokens(x, weight.shape[1] - 1, initial_states)) if return_final_states else y
 

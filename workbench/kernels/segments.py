@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from workbench.errors import WorkbenchError
 
@@ -44,6 +45,24 @@ def bounds_from_index(seq_idx: Tensor) -> list[tuple[int, int]]:
     return list(itertools.pairwise(places))
 
 
+def runs_from_index(seq_idx: Tensor) -> Tensor:
+    """The number of its run for every token of `seq_idx` [b, l]: 0, 1, … from left to right; a number may come back.
+
+    >>> runs_from_index(torch.tensor([[7, 7, 3, 7]]))
+    tensor([[0, 0, 1, 2]])
+    """
+    changes = seq_idx[:, 1:] != seq_idx[:, :-1]
+    return F.pad(changes.cumsum(dim=1), (1, 0))
+
+
+def check_index(seq_idx: Tensor, *, rows: int, length: int) -> None:
+    """`WorkbenchError` unless `seq_idx` is [rows, length] with at least one token."""
+    if seq_idx.shape != (rows, length):
+        raise WorkbenchError(f"seq_idx must be [{rows}, {length}] (rows, tokens), not {list(seq_idx.shape)}")
+    if seq_idx.numel() == 0:
+        raise WorkbenchError("packed sequences need at least one token")
+
+
 def each_sequence(
     run: Callable[[int, int, int], Tensor], seq_idx: Tensor, *, rows: int, length: int, dim: int
 ) -> Tensor:
@@ -51,10 +70,7 @@ def each_sequence(
 
     Raises `WorkbenchError` unless `seq_idx` is [rows, length].
     """
-    if seq_idx.shape != (rows, length):
-        raise WorkbenchError(f"seq_idx must be [{rows}, {length}] (rows, tokens), not {list(seq_idx.shape)}")
-    if seq_idx.numel() == 0:
-        raise WorkbenchError("packed sequences need at least one token")
+    check_index(seq_idx, rows=rows, length=length)
     done = []
     for row, index in enumerate(seq_idx):
         done.append(torch.cat([run(row, start, end) for start, end in bounds_from_index(index)], dim=dim))
