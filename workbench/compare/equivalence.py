@@ -5,13 +5,9 @@ The checks are listed once, in `CHECKS`. A check that could not run says why and
 
 from __future__ import annotations
 
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ _started = time.perf_counter()
 import torch  # noqa: E402  (the seconds that these imports take are part of the verdict)
 
 from workbench.arch.sizes import ModelSizes  # noqa: E402
+from workbench.compare.environment import machine, torch_threads  # noqa: E402
 from workbench.compare.model_checks import (  # noqa: E402
     check_fused_path,
     check_gradients,
@@ -59,8 +56,6 @@ CHECKS: tuple[tuple[str, CheckFunction], ...] = (
     ("checkpoint_right_to_left", check_right_to_left),
     ("resume", check_resume),
 )
-
-_PACKAGES = ("hybrid-workbench", "megatron-core", "torch", "numpy", "transformer-engine", "mamba-ssm")
 
 
 def verify(
@@ -105,7 +100,7 @@ def verify(
         sequence=min(Settings.sequence, sizes.max_sequence_length),
     )
     seconds = {"import": _IMPORT_SECONDS}
-    with tempfile.TemporaryDirectory(prefix="workbench-") as folder, _threads(threads):
+    with tempfile.TemporaryDirectory(prefix="workbench-") as folder, torch_threads(threads):
         runtime.require_single_process()
         session = Session.build(left, right, settings, Path(folder))
         seconds["build"] = time.perf_counter() - start
@@ -154,17 +149,6 @@ def _question(function: CheckFunction) -> str:
     return (function.__doc__ or "").strip().splitlines()[0]
 
 
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _twin(side: Side) -> Twin:
     return Twin(
         pattern=str(side.pattern),
@@ -178,11 +162,8 @@ def _twin(side: Side) -> Twin:
 
 def _environment(session: Session) -> dict[str, Any]:
     settings = session.settings
-    device = runtime.require().device
     return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
-        "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
+        **machine(),
         "threads": torch.get_num_threads(),
         "backend": settings.backend,
         "dtype": settings.dtype,
@@ -196,10 +177,3 @@ def _environment(session: Session) -> dict[str, Any]:
         "sizes": settings.sizes.to_json(),
         "digests": {side.label: digest(side.state()) for side in (session.left, session.right)},
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
