@@ -21,8 +21,8 @@ KEPT = (
 )
 
 
-# A head of `GG` is 4 % of its FLOPs here: no two numbers of heads are closer.
-@pytest.mark.parametrize(("equal", "tolerance"), [("parameters", 0.03), ("flops", 0.04)])
+# A group of heads of `GG` and of `****` is 8 % of their FLOPs here: no number of heads comes closer than half of that.
+@pytest.mark.parametrize(("equal", "tolerance"), [("parameters", 0.03), ("flops", 0.045)])
 def test_every_pattern_reaches_the_cost_of_the_first(equal, tolerance):
     given = ModelSizes(hidden_size=128, ffn_hidden_size=256)
     found = match(PATTERNS, given, equal=equal, sequence_length=64, tolerance=tolerance)
@@ -33,7 +33,7 @@ def test_every_pattern_reaches_the_cost_of_the_first(equal, tolerance):
         assert abs(entry.off) <= tolerance
         assert {name: getattr(entry.sizes, name) for name in KEPT} == {name: getattr(given, name) for name in KEPT}
     reached = [entry.parameters if equal == "parameters" else entry.flops_per_token for entry in found]
-    assert max(reached) / min(reached) < 1.08
+    assert max(reached) / min(reached) < 1.09
     assert found[0].off == 0 or found[0].sizes != given
 
 
