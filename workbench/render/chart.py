@@ -10,6 +10,7 @@ import io
 import math
 import re
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workbench.render.canvas import Theme
@@ -34,8 +35,26 @@ _SIZE = re.compile(r' width="[\d.]+pt" height="[\d.]+pt"')
 _ADAPTIVE = {LIGHT.ink: "--ink", LIGHT.quiet: "--quiet", LIGHT.line: "--frame"}
 
 
+@dataclass(frozen=True)
+class Frame:
+    """Where a panel's axes lie in the picture, as shares of its width and height from the top left; `low` and `high` are the
+    values at its left and right edge."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    low: float
+    high: float
+
+
 def svg(chart: Chart, theme: Theme = "light", ground: bool = False) -> str:
     """The chart as an SVG element with its title and description; `ground` paints the paper, for use as an image."""
+    return drawn(chart, theme, ground)[0]
+
+
+def drawn(chart: Chart, theme: Theme = "light", ground: bool = False) -> tuple[str, tuple[Frame, ...]]:
+    """The SVG element, and the frame of every panel."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -45,9 +64,8 @@ def svg(chart: Chart, theme: Theme = "light", ground: bool = False) -> str:
         # The reader's fonts draw the text; matplotlib's only measure it.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = _figure(chart, paper, ground)
-        FigureCanvasSVG(figure).print_svg(
-            written, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-        )
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(written, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = _SIZE.sub("", _HEAD.sub("", written.getvalue()), count=1)
     named = f"<title>{markup(chart.title)}</title><desc>{markup(chart.description)}</desc>"
     text = _OPENING.sub('<svg role="img" class="chart" ', text, count=1)
@@ -55,13 +73,13 @@ def svg(chart: Chart, theme: Theme = "light", ground: bool = False) -> str:
     if theme == "adaptive":
         for colour, name in _ADAPTIVE.items():
             text = re.sub(colour, f"var({name}, {colour})", text, flags=re.IGNORECASE)
-    return text[:start] + named + text[start:]
+    return text[:start] + named + text[start:], tuple(map(_frame, figure.axes))
 
 
 # ------------------------------------------------------------------------------------------------------
 
 
-def _settings(paper: Paper, chart: Chart) -> dict[str, Any]:
+def _settings(paper: Paper, chart: Chart) -> Any:  # a dict of the keys that matplotlib's annotations list one by one
     return {
         "svg.fonttype": "none",  # text stays text
         "svg.hashsalt": one_line(chart.title),
@@ -104,6 +122,12 @@ def _figure(chart: Chart, paper: Paper, ground: bool) -> Figure:
         rows[-1].set_xscale("log")
     rows[-1].set_xlabel(_short(chart.label))
     return figure
+
+
+def _frame(axes: Axes) -> Frame:
+    box = axes.get_position()
+    low, high = axes.get_xlim()
+    return Frame(box.x0, 1 - box.y1, box.width, box.height, float(low), float(high))
 
 
 def _draw(axes: Axes, panel: Panel, paper: Paper) -> None:

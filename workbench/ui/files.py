@@ -8,6 +8,7 @@ from importlib.resources import files
 # Each stands on those before it; the last one exports the widget.
 SCRIPTS = ("render/elements.js", "dom.js", "text.js", "strip.js", "tables.js", "editor.js")
 DIFF_SCRIPTS = ("render/elements.js", "dom.js", "render/browse.js", "diff.js")
+CHART_SCRIPTS = ("render/elements.js", "dom.js", "chart.js")
 DIFF_STYLES = ("render/browse.css", "diff.css")
 
 
@@ -33,6 +34,18 @@ def diff_script() -> str:
 def diff_style() -> str:
     """Its style sheet."""
     return "\n".join(map(_read, DIFF_STYLES))
+
+
+@cache
+def chart_script() -> str:
+    """The module of the training chart."""
+    return "\n".join(map(_read, CHART_SCRIPTS))
+
+
+@cache
+def chart_style() -> str:
+    """Its style sheet."""
+    return _read("chart.css")
 
 
 def _read(name: str) -> str:
