@@ -1,0 +1,141 @@
+"""What a Hugging Face configuration computes, as a pattern, sizes and fields of megatron's config, or a refusal.
+
+`workbench.arch.hugging_face` reads the pattern and the sizes, and has a sentence for everything that they have no place
+for. Here some of that becomes a field of `TransformerConfig`, and every sentence that is left is a reason to refuse: a
+model that is loaded computes what transformers computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from workbench.arch.hugging_face import FAMILIES as CONFIGURATIONS
+from workbench.arch.hugging_face import from_hugging_face
+from workbench.arch.hugging_face.config import Config, shown
+from workbench.arch.sizes import ModelSizes
+from workbench.errors import WorkbenchError
+from workbench.fusion.hugging_face.rules import FAMILIES
+from workbench.pattern.model import Pattern
+
+MAMBA_NORM_EPSILON = 1e-5  # of the gated norm; no config field reaches it (megatron/core/ssm/mamba_mixer.py:418)
+
+# Sentences of `workbench.arch.hugging_face` that say what a field of megatron's config does.
+_SAID_BY_FIELDS = {"Norms are zero-centred (Megatron's apply_layernorm_1p).": {"layernorm_zero_centered_gamma": True}}
+# Fields that are read here, at the values at which the conversion says nothing about them.
+_NEUTRAL = {"routed_scaling_factor": 1.0, "n_group": 1, "norm_topk_prob": True, "residual_in_fp32": False}
+
+
+@dataclass(frozen=True)
+class Expressed:
+    """A configuration: its `model_type`, the pattern, the sizes, and `fields` of `TransformerConfig` beyond the sizes."""
+
+    model_type: str
+    pattern: Pattern
+    sizes: ModelSizes
+    fields: Mapping[str, Any]
+
+
+def expressed(config: Mapping[str, Any], source: str = "config.json") -> Expressed:
+    """A configuration as Megatron computes it exactly.
+
+    Raises `WorkbenchError` for a family without rules, and with every reason when Megatron computes something else than
+    transformers does.
+    """
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or kind not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise WorkbenchError(
+            f"{source}: there are no rules for the weights of model_type {shown(kind)}; there are for {known}"
+        )
+    reader = Config(config, CONFIGURATIONS[kind][1], source)
+    neutral = {**config, **{name: value for name, value in _NEUTRAL.items() if reader.given(name)}}
+    if kind == "qwen3_next":
+        neutral.setdefault("num_nextn_predict_layers", 0)
+    converted = from_hugging_face(neutral, source=source)
+    fields: dict[str, Any] = {}
+    problems = []
+    for sentence in converted.caveats:
+        if sentence in _SAID_BY_FIELDS:
+            fields |= _SAID_BY_FIELDS[sentence]
+        else:
+            problems.append(sentence)
+    if reader.given("residual_in_fp32") and reader.flag("residual_in_fp32"):
+        fields["fp32_residual_connection"] = True
+    # transformers' embedding has the vocabulary's rows and no more.
+    sizes, pattern = replace(converted.sizes, vocab_multiple=1), converted.pattern
+    problems += _multi_token_prediction(pattern)
+    problems += _recurrence(reader, kind, pattern, sizes)
+    problems += _routing(reader, pattern, sizes, fields)
+    if problems:
+        raise WorkbenchError(
+            f"{source}: Megatron would not compute what transformers computes:\n  "
+            + "\n  ".join(problems)
+            + "\nWhere that is known and meant, say what to take instead: assume={'FIELD': value}"
+        )
+    return Expressed(kind, pattern, sizes, fields)
+
+
+# ------------------------------------------------------------------------------------------------------
+
+
+def _multi_token_prediction(pattern: Pattern) -> Iterator[str]:
+    if pattern.mtp is not None:
+        yield (
+            "num_nextn_predict_layers is not 0: transformers does not compute multi-token prediction, and there are no rules for "
+            "its weights."
+        )
+
+
+def _recurrence(reader: Config, kind: str, pattern: Pattern, sizes: ModelSizes) -> Iterator[str]:
+    """What Mamba and gated delta nets cannot be told in Megatron."""
+    symbols = {layer.symbol for layer in pattern.sublayers}
+    if "M" in symbols:
+        if sizes.norm_epsilon != MAMBA_NORM_EPSILON:
+            yield (
+                f"layer_norm_epsilon is {sizes.norm_epsilon:g}: the gated norm of Megatron's Mamba mixer always has "
+                f"{MAMBA_NORM_EPSILON:g} (ssm/mamba_mixer.py)."
+            )
+        name = "mamba_hidden_act" if kind == "nemotron_h" else "hidden_act"
+        if reader.has(name) and not reader.is_text(name, "silu"):
+            yield f"{name} is not silu, which is all that Megatron's Mamba mixer has."
+        # transformers' NemotronH limits the step size from below by this field; its Mamba-2 starts from it, no more.
+        least = reader.number("time_step_min") if reader.has("time_step_min") else 0.001
+        if kind == "nemotron_h" and least > 0:
+            yield (
+                f"time_step_min is {least:g}: transformers makes no step size smaller than that, Megatron (which trains these models) "
+                "does. assume={'time_step_min': 0.0} is the function that was trained."
+            )
+    if "G" in symbols and not reader.is_text("hidden_act", "silu"):
+        yield "hidden_act is not silu, which is all that Megatron's gated delta net has after its convolution."
+
+
+def _routing(reader: Config, pattern: Pattern, sizes: ModelSizes, fields: dict[str, Any]) -> Iterator[str]:
+    """How the chosen experts are weighted; what Megatron has a field for goes into `fields`."""
+    if not any(layer.symbol == "E" for layer in pattern.sublayers):
+        return
+    normalised = reader.flag("norm_topk_prob") if reader.given("norm_topk_prob") else True
+    chosen = sizes.moe_topk or 0
+    if normalised and chosen == 1:
+        yield (
+            "num_experts_per_tok is 1 and its weight is divided by itself: Megatron does not normalise the score of one expert "
+            "(transformer/moe/moe_utils.py)."
+        )
+    if not sizes.moe_router_bias:
+        if not normalised:
+            fields["moe_router_pre_softmax"] = True
+        return
+    if not normalised and chosen > 1:
+        yield "norm_topk_prob is false: Megatron always divides sigmoid scores by their sum."
+    if reader.given("routed_scaling_factor") and (scale := reader.number("routed_scaling_factor")) != 1.0:
+        fields["moe_router_topk_scaling_factor"] = scale
+    groups = reader.whole("n_group") if reader.given("n_group") else 1
+    if groups > 1:
+        kept = reader.whole("topk_group") if reader.given("topk_group") else 1
+        fields |= {"moe_router_num_groups": groups, "moe_router_group_topk": kept}
+        if chosen // kept != 2:
+            yield (
+                f"num_experts_per_tok {chosen} over topk_group {kept} is not 2: transformers ranks groups by their two best experts, "
+                "Megatron by that many."
+            )
