@@ -36,9 +36,9 @@ def test_the_stack_and_the_mtp_layer_are_ours_and_the_rest_is_the_users() -> Non
     base = local()
     fused = fused_stack_spec(base, "[M-]", final_norm=LocalNorm)
     assert fused.module is FusedHybridStack
-    assert fused.params == {"fusion": "[M-]", "final_norm": LocalNorm}
+    assert fused.params == {"fusion": "[M-]", "final_norm": LocalNorm, "lean": True}
     (mtp,) = fused.submodules.mtp_block_spec.submodules.layer_specs
-    assert (mtp.module, mtp.params) == (FusedMultiTokenPredictionLayer, {"fusion": "[M-]"})
+    assert (mtp.module, mtp.params) == (FusedMultiTokenPredictionLayer, {"fusion": "[M-]", "lean": True})
     (theirs,) = base.submodules.mtp_block_spec.submodules.layer_specs
     assert mtp.submodules is theirs.submodules
     for slot in ("mamba_layer", "attention_layer", "mlp_layer", "moe_layer"):
@@ -106,7 +106,7 @@ def test_a_spec_made_for_another_pattern_is_refused_by_the_model() -> None:
 def test_megatron_lm_finds_the_spec_as_it_looks_for_one() -> None:
     spec = import_module(("workbench.fusion.stack_spec", "fully_fused_stack_spec"))
     assert spec is stack_spec.fully_fused_stack_spec
-    assert (spec.module, spec.params) == (FusedHybridStack, {"fusion": None, "final_norm": None})
+    assert (spec.module, spec.params) == (FusedHybridStack, {"fusion": None, "final_norm": None, "lean": True})
     assert spec.submodules.mamba_layer is hybrid_stack_spec.submodules.mamba_layer
     assert hybrid_stack_spec.module is HybridStack
 

@@ -20,7 +20,7 @@ from megatron.core.dist_checkpointing.mapping import ShardedBase
 from megatron.core.dist_checkpointing.utils import replace_prefix_for_sharding
 from megatron.core.fp4_utils import get_fp4_context
 from megatron.core.fp8_utils import get_fp8_context
-from megatron.core.models.hybrid.hybrid_block import HybridStack, HybridStackSubmodules
+from megatron.core.models.hybrid.hybrid_block import HybridStackSubmodules
 from megatron.core.models.hybrid.hybrid_layer_allocation import validate_segment_layers
 from megatron.core.transformer.cuda_graphs import annotate_first_last_layer
 from megatron.core.transformer.multi_token_prediction import MultiTokenPredictionLayer
@@ -32,6 +32,7 @@ from torch import nn
 from workbench.arch.names import sublayer_name
 from workbench.errors import WorkbenchError
 from workbench.fusion.fused_spec import fused_layer_spec, standalone_spec
+from workbench.fusion.lean.stack import LeanForward, Plans
 from workbench.pattern.model import Pattern
 from workbench.pattern.rewrites import fuse_all
 from workbench.pattern.symbols import symbol_of
@@ -58,12 +59,13 @@ class BuiltBlock:
         return f"[{self.symbols}]" if self.fused else self.symbols
 
 
-class FusedHybridStack(HybridStack):
+class FusedHybridStack(LeanForward):
     """A `HybridStack` whose spec parameters say what is fused.
 
     `fusion` is the bracketed pattern of the whole model; its symbols must be those of the model. Without it every
     adjacent pair inside a stage is fused. `final_norm` replaces the `TENorm` that upstream ends the stack with, where
-    there is no Transformer Engine. All other arguments are upstream's.
+    there is no Transformer Engine. `lean` lets fused blocks skip the host work that changes nothing
+    (`workbench.fusion.lean`). All other arguments are upstream's.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class FusedHybridStack(HybridStack):
         name: str | None = None,
         fusion: str | None = None,
         final_norm: Any = None,
+        lean: bool = True,
         **upstream: Any,
     ) -> None:
         # Upstream sets itself up with no layers at all; the blocks are built below, in its place.
@@ -99,6 +102,7 @@ class FusedHybridStack(HybridStack):
         self.layer_type_list = list(layer_type_list or ())
         self.pp_layer_offset = pp_layer_offset
         self.submodules = submodules
+        self.lean, self._plans = lean, Plans()
         self.blocks = plan_blocks(self.layer_type_list, pp_layer_offset, fusion, is_mtp_layer)
         for block in self.blocks:
             # Names are canonical within the segment, as upstream's: quantization recipes choose by them.
@@ -256,6 +260,7 @@ class FusedMultiTokenPredictionLayer(MultiTokenPredictionLayer):
         mtp_layer_pattern: str | None = None,
         hybrid_submodules: HybridStackSubmodules | None = None,
         fusion: str | None = None,
+        lean: bool = True,
         **upstream: Any,
     ) -> None:
         if mtp_layer_pattern is None or hybrid_submodules is None:
@@ -266,6 +271,7 @@ class FusedMultiTokenPredictionLayer(MultiTokenPredictionLayer):
                 "layer_type_list": validate_segment_layers(mtp_layer_pattern),
                 "post_layer_norm": False,
                 "fusion": fusion,
+                "lean": lean,
             },
             submodules=hybrid_submodules,
         )

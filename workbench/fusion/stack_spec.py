@@ -49,28 +49,31 @@ def backend_stack_spec(backend: str, config: TransformerConfig) -> ModuleSpec:
     return local_stack_spec(config) if backend == "local" else hybrid_stack_spec
 
 
-def fused_stack_spec(base: ModuleSpec, fusion: str | None = None, *, final_norm: Any = None) -> ModuleSpec:
+def fused_stack_spec(
+    base: ModuleSpec, fusion: str | None = None, *, final_norm: Any = None, lean: bool = True
+) -> ModuleSpec:
     """The same stack spec with our stack class in it; `base` is not changed.
 
     `fusion` is a bracketed pattern, or None to fuse every adjacent pair of whatever pattern the model is built from.
-    `final_norm` builds the norm at the end of the stack where upstream's `TENorm` cannot be built. Raises `SpecError`
-    when the spec's stack or MTP layer is a class with behaviour of its own.
+    `final_norm` builds the norm at the end of the stack where upstream's `TENorm` cannot be built. `lean=False` has fused
+    blocks run their own forward always (`workbench.fusion.lean`). Raises `SpecError` when the spec's stack or MTP layer is
+    a class with behaviour of its own.
     """
     if get_module(base) is not HybridStack:
         raise SpecError(f"the stack spec builds {base.module!r}; only megatron's HybridStack is known here")
-    params = {**base.params, "fusion": fusion, "final_norm": final_norm}
+    params = {**base.params, "fusion": fusion, "final_norm": final_norm, "lean": lean}
     submodules = base.submodules
     if submodules.mtp_block_spec is not None:
-        submodules = replace(submodules, mtp_block_spec=_fused_mtp(submodules.mtp_block_spec, fusion))
+        submodules = replace(submodules, mtp_block_spec=_fused_mtp(submodules.mtp_block_spec, fusion, lean))
     return replace(base, module=FusedHybridStack, params=params, submodules=submodules)
 
 
-def _fused_mtp(block: ModuleSpec, fusion: str | None) -> ModuleSpec:
-    layers = []
+def _fused_mtp(block: ModuleSpec, fusion: str | None, lean: bool) -> ModuleSpec:
+    layers, ours = [], {"fusion": fusion, "lean": lean}
     for layer in block.submodules.layer_specs:
         if get_module(layer) is not MultiTokenPredictionLayer:
             raise SpecError(f"the MTP layer spec builds {layer.module!r}; only megatron's own is known here")
-        layers.append(replace(layer, module=FusedMultiTokenPredictionLayer, params={**layer.params, "fusion": fusion}))
+        layers.append(replace(layer, module=FusedMultiTokenPredictionLayer, params={**layer.params, **ours}))
     return replace(block, submodules=replace(block.submodules, layer_specs=layers))
 
 

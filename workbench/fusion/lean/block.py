@@ -1,0 +1,134 @@
+"""One fused block run lean: two norms, two mixers, two residual additions. `plan_block` says whether it can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from megatron.core.fusions.fused_bias_dropout import get_bias_dropout_add
+from megatron.core.transformer.identity_op import IdentityFuncOp, IdentityOp
+from megatron.core.transformer.transformer_layer import MoETransformerLayer, TransformerLayer
+from torch import Tensor, nn
+
+from workbench.fusion.lean.attention import LeanAttention, attention_reason
+from workbench.fusion.lean.conditions import setting_reason
+from workbench.fusion.lean.linear import lean_norm
+from workbench.fusion.lean.mlp import LeanMLP, mlp_reason
+from workbench.fusion.lean.step import Step
+from workbench.fusion.lean.watch import Watch, hook_reason
+
+_LAYERS = (TransformerLayer, MoETransformerLayer)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a fused block runs. `block` is None when the layer's own forward does, and `reason` says why.
+
+    `called` says of each slot that is called as a module why it is. `watch` covers what the decision rests on.
+    """
+
+    layer: Any
+    dropout: float
+    watch: Watch
+    state: tuple[Any, ...]
+    block: LeanBlock | None
+    reason: str | None
+    called: dict[str, str]
+
+    def current(self) -> bool:
+        """False when something under watch has changed, so that the plan must be made anew."""
+        return self.watch.state() == self.state and self.layer.hidden_dropout == self.dropout
+
+
+class LeanBlock:
+    """The forward of a fused `TransformerLayer` for one training step: [s, b, h] → [s, b, h]."""
+
+    def __init__(self, layer: Any, mixer: LeanAttention | None, channel: LeanMLP | None) -> None:
+        self.layer = layer
+        self.input_norm, _ = lean_norm(layer.input_layernorm)
+        self.mlp_norm, _ = lean_norm(layer.pre_mlp_layernorm)
+        self.mixer, self.channel = mixer, channel
+        self.attention, self.mlp = layer.self_attention, layer.mlp
+
+    def __call__(self, hidden: Tensor, step: Step) -> Tensor:
+        """[s, b, h] → [s, b, h]."""
+        x = self.input_norm(hidden)
+        mixed, bias = self.mixer(x, step) if self.mixer is not None else self._call_attention(x, step)
+        hidden = _added(hidden, mixed, bias)
+        x = self.mlp_norm(hidden)
+        mixed, bias = self.channel(x) if self.channel is not None else self.mlp(x, padding_mask=step.padding_mask)
+        return _added(hidden, mixed, bias)
+
+    def _call_attention(self, x: Tensor, step: Step) -> Any:
+        # The arguments of `TransformerLayer._forward_attention` (transformer_layer.py:670) in a training step.
+        return self.attention(
+            x,
+            attention_mask=None,
+            inference_context=None,
+            rotary_pos_emb=step.rotary,
+            rotary_pos_cos=None,
+            rotary_pos_sin=None,
+            rotary_pos_cos_sin=None,
+            attention_bias=None,
+            packed_seq_params=None,
+            sequence_len_offset=None,
+        )
+
+
+def _added(residual: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
+    if x.dtype != residual.dtype:
+        x = x.to(residual.dtype)
+        bias = None if bias is None else bias.to(residual.dtype)
+    return residual + (x if bias is None else x + bias)
+
+
+def plan_block(layer: Any) -> Plan:
+    """Look at a built fused block once; the plan holds until something under watch changes."""
+    mixer, channel, called = None, None, {}
+    passed = [layer]
+    reason = setting_reason(layer.config) or _layer_reason(layer)
+    if reason is None:
+        for norm in (layer.input_layernorm, layer.pre_mlp_layernorm):
+            passed += [norm] if lean_norm(norm)[1] else []
+        why = attention_reason(layer.self_attention)
+        if why is None:
+            mixer = LeanAttention(layer.self_attention)
+            passed += mixer.passed_over(layer.self_attention)
+        else:
+            called["self_attention"] = why
+        why = mlp_reason(layer.mlp)
+        if why is None:
+            channel = LeanMLP(layer.mlp)
+            passed += channel.passed_over(layer.mlp)
+        else:
+            called["mlp"] = why
+        reason = _passed_reason(layer, passed)
+    watch = Watch(passed)
+    block = LeanBlock(layer, mixer, channel) if reason is None else None
+    return Plan(layer, layer.hidden_dropout, watch, watch.state(), block, reason, called)
+
+
+def _layer_reason(layer: Any) -> str | None:
+    if type(layer) not in _LAYERS:
+        return f"a {type(layer).__name__} has a forward of its own"
+    if layer.hidden_dropout != 0:
+        return "dropout is on"
+    if layer.recompute_input_layernorm or layer.recompute_pre_mlp_layernorm or layer.recompute_mlp:
+        return "parts of the layer are computed again"
+    if getattr(layer, "use_partial_cudagraphs", False) or hasattr(layer, "cudagraph_manager"):
+        return "CUDA graphs capture the layer"
+    if layer.self_attn_bda is not get_bias_dropout_add or layer.mlp_bda is not get_bias_dropout_add:
+        return "its residual additions are not megatron's"
+    placeholders = (layer.pre_cross_attn_layernorm, layer.cross_attention, layer.cross_attn_bda)
+    if [type(module) for module in placeholders] != [IdentityOp, IdentityOp, IdentityFuncOp]:
+        return "it has cross-attention"
+    return None
+
+
+def _passed_reason(layer: Any, passed: list[nn.Module]) -> str | None:
+    names = {id(module): name for name, module in layer.named_modules()}
+    for module in passed:
+        why = hook_reason(names[id(module)] or "the layer", module)
+        if why is not None:
+            return why
+    return None

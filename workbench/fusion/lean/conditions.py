@@ -1,0 +1,69 @@
+"""When a fused block may run lean: the settings that must be off, and what a step must be like. Every "no" is a sentence."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any
+
+import torch
+from megatron.core.inference.utils import InferenceMode
+from torch import Tensor
+from torch.nn.modules import module as torch_module
+
+# Setting → the values under which it asks for nothing, and what it does otherwise (upstream file of megatron-core 0.19.2).
+_SETTINGS: dict[str, tuple[tuple[Any, ...], str]] = {
+    "recompute_granularity": ((None,), "parts of the layer are computed again (transformer_layer.py:470)"),
+    "fp8": ((None, False), "linears run in fp8 (hybrid_block.py:332)"),
+    "fp4": ((None, False), "linears run in fp4 (hybrid_block.py:337)"),
+    "cuda_graph_impl": (("none", None), "CUDA graphs capture the layer (module.py:330)"),
+    "cpu_offloading": ((None, False), "activations move between devices (layers.py:1100)"),
+    "_cpu_offloading_context": ((None,), "activations move between devices (layers.py:1100)"),
+    "fine_grained_activation_offloading": ((False,), "activations move between devices (transformer_layer.py:620)"),
+    "tensor_model_parallel_size": ((1,), "linears communicate (layers.py:1070)"),
+    "context_parallel_size": ((1,), "attention communicates (attention.py:1278)"),
+    "sequence_parallel": ((False,), "linears communicate (layers.py:560)"),
+    "gradient_accumulation_fusion": ((False,), "weight gradients are added up by a CUDA kernel (layers.py:660)"),
+    "delay_wgrad_compute": ((False,), "weight gradients are computed later (attention.py:1944)"),
+    "fp32_residual_connection": ((False,), "the residual stream is cast (transformer_layer.py:655)"),
+    "bias_dropout_fusion": ((False,), "torch.compile makes the residual addition (fused_bias_dropout.py:67)"),
+    "mlp_chunks_for_training": ((1,), "the MLP runs in chunks (transformer_layer.py:1010)"),
+    "inference_fuse_tp_communication": (
+        (False,),
+        "the residual addition is another module's (transformer_layer.py:660)",
+    ),
+    "batch_invariant_mode": ((False,), "kernels are chosen by it (attention.py:309)"),
+    "test_mode": ((False,), "attention checks itself in every call (attention.py:1930)"),
+    "use_kitchen": ((False,), "linears are another library's (mlp.py:180)"),
+}
+_values = attrgetter(*_SETTINGS)
+
+
+def settings(config: Any) -> tuple[Any, ...]:
+    """The values that `setting_reason` judges, to see whether they have changed since."""
+    return _values(config)
+
+
+def setting_reason(config: Any) -> str | None:
+    """Why blocks of this config do not run lean, or None."""
+    for (name, (off, why)), value in zip(_SETTINGS.items(), settings(config), strict=True):
+        if value not in off:
+            return f"{name} is {value!r}: {why}"
+    return None
+
+
+def step_reason(training: bool, hidden_states: Any, unused: dict[str, Any]) -> str | None:
+    """Why this step does not run lean, or None. `unused` are the arguments of the stack that must be None, by name."""
+    if not training or not torch.is_grad_enabled():
+        return "it is not a training step"
+    for name, value in unused.items():
+        if value is not None:
+            return f"{name} is given"
+    if not isinstance(hidden_states, Tensor) or hidden_states.device.type != "cpu":
+        return "the hidden states are not a tensor on the CPU, where equality of the bits is proven"
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast chooses the dtype of every operation"
+    if InferenceMode.is_active():
+        return "inference mode is active"
+    if torch_module._has_any_global_hook():
+        return "hooks are registered for all modules"
+    return None
