@@ -5,29 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.compare.training.counting import Counting
-from workbench.arch.sizes import ModelSizes
-from workbench.compare.training.loop import train
+from tests.compare.training.runs import WITH_EXPERTS, bits, run
 from workbench.compare.training.record import Evaluation, Step, TrainingRun
-from workbench.compare.training.settings import TrainingSettings
 from workbench.compare.training.watching import Start
 from workbench.errors import WorkbenchError
-
-SIZES = ModelSizes(hidden_size=32, ffn_hidden_size=32, moe_ffn=16, hidden_dropout=0.1, attention_dropout=0.1)
-
-
-def settings(**changes) -> TrainingSettings:
-    values = {"steps": 6, "rows": 2, "micro_batches": 2, "warmup_steps": 2, "evaluate_every": 4, "test_rows": 4}
-    return TrainingSettings(**(values | changes))
-
-
-def run(pattern="M[*-][ME]", changes=None, data=None, **arguments) -> TrainingRun:
-    return train(pattern, data or Counting(), settings(**(changes or {})), sizes=SIZES, **arguments)
-
-
-def bits(made: TrainingRun):
-    """What must not depend on when and how often a run was interrupted: everything but times and memory."""
-    steps = [(s.step, s.loss, s.grad_norm, s.learning_rate, s.tokens) for s in made.steps]
-    return steps, [(e.step, e.loss, e.accuracy) for e in made.evaluations]
 
 
 def test_a_model_learns_what_can_be_learnt():
@@ -44,12 +25,12 @@ def test_a_model_learns_what_can_be_learnt():
 @pytest.mark.parametrize("masked", [False, True])
 def test_brackets_and_watchers_change_no_bit(masked):
     seen = []
-    fused = run(data=Counting(masked=masked), watchers=[seen.append])
-    plain = run("M*-ME", data=Counting(masked=masked))
+    fused = run(WITH_EXPERTS, data=Counting(masked=masked), watchers=[seen.append])
+    plain = run("M*E", data=Counting(masked=masked))
     assert bits(fused) == bits(plain)
     assert [point for point in seen if isinstance(point, Step)] == list(fused.steps)
     assert [point for point in seen if isinstance(point, Evaluation)] == list(fused.evaluations)
-    assert bits(run(changes={"seed": 5}, data=Counting(masked=masked))) != bits(fused)
+    assert bits(run(WITH_EXPERTS, changes={"seed": 5}, data=Counting(masked=masked))) != bits(fused)
 
 
 def test_a_watcher_is_told_what_begins():

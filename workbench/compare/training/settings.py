@@ -16,10 +16,11 @@ class TrainingSettings:
 
     The learning rate rises linearly over `warmup_steps` to `learning_rate` and falls (`decay`) to `min_learning_rate` at
     the last step. `clip_grad` is the largest global gradient norm (0: no clipping). `evaluate_every` and `save_every`
-    count steps (0: only at the end); `test_rows` sequences are evaluated at once. Raises `WorkbenchError` on a value out of range.
+    count steps; 0: evaluated only at the end, saved (where there is a directory) about every half minute, which changes no
+    number of a run. `test_rows` sequences are evaluated at once. Raises `WorkbenchError` on a value out of range.
     """
 
-    steps: int
+    steps: int = 1000
     rows: int = 8
     micro_batches: int = 1
     learning_rate: float = 3e-3

@@ -36,8 +36,8 @@ class Start:
         return max((point.step for point in self.before if isinstance(point, Step)), default=0)
 
 
-def begin(watchers: Iterable[Any], start: Start) -> None:
-    """Call `begin` of every watcher that has one."""
+def begin(watchers: Iterable[Any], start: Start, *side: str) -> None:
+    """Call `begin` of every watcher that has one; with twins, also with the side that begins."""
     for watcher in watchers:
         if callable(getattr(watcher, "begin", None)):
-            watcher.begin(start)
+            watcher.begin(start, *side)

@@ -1,0 +1,178 @@
+"""A run on disk: `run.json` (what it is), `log.jsonl` (its points), `checkpoints/` (the last two), `lock`. No torch here.
+
+A process that dies leaves at most a half-written last line of the log and a half-written checkpoint under another name;
+both are dropped when the run is resumed. Everything else is written whole, or beside its place and renamed into it.
+One process at a time holds the directory; the lock goes with the process, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from workbench.arch.reading import naming, read_json
+from workbench.compare.training.identity import SCHEMA
+from workbench.compare.training.record import Evaluation, Step
+from workbench.compare.training.watching import Point
+from workbench.errors import WorkbenchError
+from workbench.render.files import write_text_atomically
+
+KEPT = 2  # checkpoints: the older one is there for a newer one that turns out to be damaged
+
+_PREFIX = "iter_"
+_UNUSABLE = "unusable-"
+
+
+@dataclass
+class RunDirectory:
+    """An open and locked run. `log` is the file that points are appended to, once `begin` or `resume` has opened it."""
+
+    path: Path
+    log: TextIO | None = None
+
+    # ------------------------------------------------------------------------------------- beginning
+
+    def begin(self, described: Mapping[str, Any]) -> None:
+        """Start a new run here; `WorkbenchError` where one is."""
+        for name in ("run.json", "log.jsonl", "checkpoints"):
+            if os.path.lexists(self.path / name):
+                raise WorkbenchError(
+                    f"{self.path} holds a run already ({name}): resume it (resume=True, --resume), or choose another directory"
+                )
+        write_text_atomically(self.path / "run.json", json.dumps(described, indent=2) + "\n")
+        self._open_log()
+
+    def stored(self) -> dict[str, Any]:
+        """What `run.json` says; `WorkbenchError` where it is not there or is no run."""
+        path = self.path / "run.json"
+        if not path.is_file():
+            raise WorkbenchError(f"{self.path} holds no run to resume: there is no run.json in it")
+        with naming(path):
+            found = read_json(path)
+            if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+                raise WorkbenchError(f"not a run: expected schema {SCHEMA!r}")
+            for part in ("sizes", "settings", "data", "environment"):
+                if not isinstance(found.get(part), dict):
+                    raise WorkbenchError(f"not a run: {part} is missing")
+        return found
+
+    # --------------------------------------------------------------------------------------- the log
+
+    def points(self) -> list[Point]:
+        """The whole points of the log, in order, up to the first line that is damaged or out of order."""
+        found: list[Point] = []
+        steps = 0
+        try:
+            lines = (self.path / "log.jsonl").read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return found
+        for line in lines[:-1]:  # what follows the last line end is a line that was not finished
+            try:
+                point = _point(json.loads(line))
+            except (ValueError, TypeError, KeyError):
+                break
+            if point.step != steps + isinstance(point, Step):
+                break
+            steps = point.step
+            found.append(point)
+        return found
+
+    def go_on(self, points: list[Point]) -> None:
+        """Cut the log to these points and append what follows."""
+        text = "".join(_line(point) for point in points)
+        write_text_atomically(self.path / "log.jsonl", text, force=True)
+        self._open_log()
+
+    def append(self, point: Point) -> None:
+        """Write a point; it is with the operating system when this returns, so a killed process does not lose it."""
+        assert self.log is not None, "begin or go_on opens the log"
+        self.log.write(_line(point))
+        self.log.flush()
+
+    def _open_log(self) -> None:
+        self.log = (self.path / "log.jsonl").open("a", encoding="utf-8")
+
+    # --------------------------------------------------------------------------------- the checkpoints
+
+    def checkpoint(self, step: int) -> Path:
+        """Where the checkpoint after `step` steps is."""
+        return self.path / "checkpoints" / f"{_PREFIX}{step:07d}"
+
+    def checkpoints(self) -> list[int]:
+        """The steps of the checkpoints that are here, latest first."""
+        folder = self.path / "checkpoints"
+        names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        steps = [name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX)]
+        return sorted((int(step) for step in steps if step.isdecimal()), reverse=True)
+
+    def set_aside(self, step: int) -> Path:
+        """Rename a checkpoint that cannot be used, so that a new one can be written in its place."""
+        path = self.checkpoint(step)
+        aside = path.with_name(_UNUSABLE + path.name)
+        shutil.rmtree(aside, ignore_errors=True)
+        return path.rename(aside)
+
+    def prune(self) -> None:
+        """Delete all but the last `KEPT` checkpoints."""
+        for step in self.checkpoints()[KEPT:]:
+            shutil.rmtree(self.checkpoint(step))
+
+    def tidy(self) -> None:
+        """Delete what a killed process left half-written."""
+        for leftover in (self.path / "checkpoints").glob(f".{_PREFIX}*"):
+            shutil.rmtree(leftover)
+        for leftover in self.path.glob(".*.part"):
+            leftover.unlink()
+
+
+@contextmanager
+def open_directory(path: str | Path, *, create: bool) -> Iterator[RunDirectory]:
+    """The run directory, locked until the end of the block; made when it is missing and `create`.
+
+    Raises `WorkbenchError` when it is missing, cannot be written or is in another run's hands.
+    """
+    path = Path(path)
+    try:
+        if create:
+            path.mkdir(parents=True, exist_ok=True)
+        elif not path.is_dir():
+            raise WorkbenchError(f"{path} holds no run to resume: there is no such directory")
+        lock = (path / "lock").open("a")
+    except OSError as error:
+        raise WorkbenchError(f"{path} cannot hold a run: {error.strerror or error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise WorkbenchError(f"{path} is in use: another process trains there; wait for it, or stop it") from error
+        folder = RunDirectory(path)
+        try:
+            yield folder
+        finally:
+            if folder.log is not None:
+                folder.log.close()
+
+
+# ------------------------------------------------------------------------------------------------------
+
+
+def _line(point: Point) -> str:
+    kind = "step" if isinstance(point, Step) else "evaluation"
+    # Floats are written so that reading gives the same bits.
+    return json.dumps({"kind": kind, **asdict(point)}) + "\n"
+
+
+def _point(data: dict[str, Any]) -> Point:
+    kinds: dict[str, type[Step] | type[Evaluation]] = {"step": Step, "evaluation": Evaluation}
+    kind = data.pop("kind")
+    point = kinds[kind](**data)
+    if not isinstance(point.step, int) or not isinstance(point.loss, float):
+        raise TypeError("a point has a whole step and a loss")
+    return point
