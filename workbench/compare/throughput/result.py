@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
+
+from workbench.errors import WorkbenchError
 
 SCHEMA = "workbench.throughput/1"
 
-PHASES = ("forward", "backward", "optimizer", "step")
+# `forward` ends when the model returns, `backward` when the gradients are accumulated, `optimizer` with the step.
+PHASES = ("forward", "backward", "forward_backward", "optimizer", "step")
+
+
+class NotTheSame(WorkbenchError):
+    """The two compute different functions, so that their speeds say nothing about fusion."""
+
+    def __init__(self, text: str, measured: Mapping[str, Any]) -> None:
+        super().__init__(text)
+        self.measured = dict(measured)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON data: what is not the same, and the numbers that say so."""
+        return {"schema": SCHEMA, "error": str(self), "measured": self.measured}
 
 
 @dataclass(frozen=True)
@@ -24,10 +39,20 @@ class Interval:
         """True when 1 lies in the interval: of a ratio, that no difference was measured."""
         return self.low <= 1.0 <= self.high
 
+    @property
+    def outcome(self) -> str:
+        """What a speedup comes to: "faster", "slower" or "no measurable difference"."""
+        if self.holds_one:
+            return "no measurable difference"
+        return "faster" if self.low > 1.0 else "slower"
+
 
 @dataclass(frozen=True)
 class Phase:
-    """One part of a training step: milliseconds of both twins, and the speedup (unfused / fused) of paired trials."""
+    """One part of a training step: milliseconds of both twins, and the speedup (unfused / fused) of paired trials.
+
+    The speedup is the median over pairs of the ratio of their two times, not the ratio of the two medians.
+    """
 
     name: str
     fused_ms: Interval
@@ -37,9 +62,11 @@ class Phase:
 
 @dataclass(frozen=True)
 class Work:
-    """What one step of one twin does: counts, and the most memory that its tensors took (bytes; weights not counted).
+    """What one step of one twin does: counts, and the most memory that its tensors took.
 
-    `kernels` are GPU kernel launches (None on a CPU), `operators` torch's operator calls.
+    `module_calls` are calls of `nn.Module`s, `python_calls` of all Python functions, `operators` torch's operator calls,
+    `kernels` GPU kernel launches (None on a CPU). `peak_memory_bytes` counts what a step allocates, at its highest: weights,
+    gradient buffers and optimizer state were there before and are not in it.
     """
 
     pattern: str
@@ -55,14 +82,19 @@ class Work:
 class Regime:
     """One size of the problem, tiny (the host is what limits) or large (the arithmetic is).
 
-    `host_share` is the part of a step in which no matrix product runs, 0 to 1: near 1 the host is the limit.
+    A step takes `rows` × `sequence` tokens. `trials` counts timed pairs, `equal_steps` the steps (those and the ones before)
+    whose loss and gradient norm were the same bits in both twins: all that were run. `host_share` is the part of the
+    unfused twin's step in which no matrix product runs (on a GPU: no kernel at all), 0 to 1: near 1 the host is the limit.
     """
 
     name: str
     sizes: Mapping[str, Any]
     rows: int
     sequence: int
+    threads: int
     trials: int
+    equal_steps: int
+    loss: float
     host_share: float
     phases: tuple[Phase, ...]
     fused: Work
@@ -82,6 +114,9 @@ class Throughput:
     regimes: tuple[Regime, ...]
     environment: Mapping[str, Any] = field(default_factory=dict)
 
+    # How a notebook shows it. The views set it (`workbench/__init__.py`), so that this package need not know them.
+    view: ClassVar[Callable[[Throughput], dict[str, str]] | None] = None
+
     def to_json(self) -> dict[str, Any]:
         """JSON data; `speedup`, `fused_ms`, `unfused_ms` and `peak_memory` are of a whole step in the first regime."""
         first = self.regimes[0]
@@ -94,3 +129,8 @@ class Throughput:
             "peak_memory": {"fused": first.fused.peak_memory_bytes, "unfused": first.unfused.peak_memory_bytes},
             **asdict(self),
         }
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        if Throughput.view is None:
+            return {"text/plain": repr(self)}
+        return Throughput.view(self)
