@@ -5,7 +5,7 @@ fixed size needs one that grows with the pairs; attention looks the pair up and 
 
 Source: Arora et al. 2023, "Zoology" (arXiv 2312.04927), section 4, where attention solves it at any width and gated convolutions and
 recurrences need a width that grows with the length; Arora et al. 2024, "Based" (arXiv 2402.18668), section 3: recall costs a
-state in proportion, whatever the layer (theorem F.1). A delta rule (`G`) writes over what it stored under a key and so wastes
+state in proportion, whatever the layer. A delta rule (`G`) writes over what it stored under a key and so wastes
 less of its state than a plain sum (`M`): Yang et al. 2024, arXiv 2412.06464.
 
 Here a value follows its key when it is asked for too, as in running text. The source asks without ever showing the answer;
