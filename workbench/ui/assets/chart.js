@@ -10,7 +10,7 @@ function render({ model, el, signal }) {
   const picture = h("div", { class: "wb-picture" }, image, line);
   const slider = h("input", { type: "range", min: 0, step: 1, id, class: "wb-slider" });
   const label = h("label", { for: id });
-  const readings = h("dl", { class: "wb-readings" });
+  const readings = h("div", { class: "wb-readings", role: "group", "aria-label": "numbers at this step" });
   const root = h("div", { class: "wb-chart", role: "group", "aria-label": "Training chart" },
     picture, h("div", { class: "wb-chosen" }, label, slider), readings);
 
@@ -26,13 +26,21 @@ function render({ model, el, signal }) {
     if (!shown) return;
     const groups = Map.groupBy(curves, ([panel]) => panel);
     readings.replaceChildren(...[...groups].map(([panel, entries]) => h("div", {},
-      h("dt", {}, panel),
-      ...entries.map(([, name, texts]) => h("dd", {}, h("span", {}, name), " ", h("code", {}, texts[place] || "–"))))));
+      h("p", { class: "wb-quiet" }, panel),
+      ...entries.map(([, name, texts]) => h("p", {}, h("span", {}, name), " ", h("code", {}, texts[place] || "–"))))));
     const [left, top, width, , low, high] = frames[0];
     const last = frames[frames.length - 1];
     line.style.left = `${100 * (left + (width * (places[place] - low)) / (high - low))}%`;
     line.style.top = `${100 * top}%`;
     line.style.height = `${100 * (last[1] + last[3] - top)}%`;
+  }
+
+  // The still picture is replaced while the run goes on, and comes back as a new element each time.
+  const hider = new MutationObserver(() => hideStatic(root));
+  function hide() {
+    const area = root.closest(".jp-OutputArea");
+    if (area) hider.observe(area, { childList: true, subtree: true });
+    hideStatic(root);
   }
 
   function draw() {
@@ -42,6 +50,7 @@ function render({ model, el, signal }) {
     slider.max = Math.max(places.length - 1, 0);
     if (followed) slider.value = slider.max;
     read();
+    hide();
   }
 
   slider.addEventListener("input", () => {
@@ -74,13 +83,7 @@ function render({ model, el, signal }) {
     dark = now;
     draw();
   }, signal);
-  // The still picture is replaced while the run goes on, and comes back as a new element each time.
-  const hider = new MutationObserver(() => hideStatic(root));
-  requestAnimationFrame(() => { // the output is in the page only now
-    const area = root.closest(".jp-OutputArea");
-    if (area) hider.observe(area, { childList: true, subtree: true });
-    hideStatic(root);
-  });
+  requestAnimationFrame(hide); // the output is in the page only now
   signal?.addEventListener("abort", () => hider.disconnect());
 }
 
