@@ -1,7 +1,7 @@
 """Tiny random models of Hugging Face transformers, one or more a family with rules; importing this pays for transformers.
 
 No weight is at a value that hides where it is used (a norm of ones, a bias of zeros), and every model computes well: a relative
-change of its weights by 6e-8, one step of float32, moves its logits by less than 1e-6.
+change of its weights by 6e-8, one step of float32, moves its logits by less than 3e-6.
 """
 
 from __future__ import annotations
@@ -42,6 +42,25 @@ _NEMOTRON = {
     "moe_shared_expert_intermediate_size": 24,
 }
 
+_DEEPSEEK = {
+    **_COMMON,
+    "num_hidden_layers": 3,
+    "first_k_dense_replace": 1,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 12,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 12,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 4,
+    "n_group": 4,
+    "topk_group": 2,
+    "n_shared_experts": 2,
+    "moe_intermediate_size": 16,
+    "num_key_value_heads": 4,
+    "num_mtp_layers": 0,
+    "q_lora_rank": 24,
+}
+
 # A name for each model, the family's first, and its configuration.
 CONFIGS: dict[str, Any] = {
     "llama": transformers.LlamaConfig(**_COMMON, num_hidden_layers=2),
@@ -66,8 +85,19 @@ CONFIGS: dict[str, Any] = {
         chunk_size=16,
         initializer_range=0.06,
     ),
+    "bamba": transformers.BambaConfig(
+        **_COMMON,
+        num_hidden_layers=3,
+        attn_layer_indices=[1],
+        mamba_n_heads=8,
+        mamba_n_groups=2,
+        mamba_d_state=8,
+        mamba_chunk_size=16,
+        pad_token_id=None,  # transformers gives the padding token's row of the embedding no gradient
+    ),
+    "deepseek_v3": transformers.DeepseekV3Config(**_DEEPSEEK),
     "nemotron_h": transformers.NemotronHConfig(
-        **_NEMOTRON, hybrid_override_pattern="ME*-M*E-", routed_scaling_factor=2.5
+        **_NEMOTRON, hybrid_override_pattern="M-ME*-M*E", routed_scaling_factor=2.5
     ),
     "nemotron_h with groups of experts": transformers.NemotronHConfig(
         **_NEMOTRON, hybrid_override_pattern="ME*E", n_group=4, topk_group=2
@@ -80,6 +110,8 @@ CONFIGS: dict[str, Any] = {
         head_dim=16,
         shared_expert_intermediate_size=24,
         mlp_only_layers=[1],
+        # Where a query meets no key, what a delta net reads is next to nothing, and its norm makes rounding large.
+        rms_norm_eps=1e-4,
     ),
 }
 # What is taken instead of a configuration's own fields: no step of these models is as small as the limit that NemotronH has.

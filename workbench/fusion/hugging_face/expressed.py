@@ -20,11 +20,13 @@ from workbench.fusion.hugging_face.rules import FAMILIES
 from workbench.pattern.model import Pattern
 
 MAMBA_NORM_EPSILON = 1e-5  # of the gated norm; no config field reaches it (megatron/core/ssm/mamba_mixer.py:418)
+LATENT_NORM_EPSILON = 1e-6  # of the norms of compressed queries and keys in transformers, whatever rms_norm_eps says
 
 # Sentences of `workbench.arch.hugging_face` that say what a field of megatron's config does.
 _SAID_BY_FIELDS = {"Norms are zero-centred (Megatron's apply_layernorm_1p).": {"layernorm_zero_centered_gamma": True}}
 # Fields that are read here, at the values at which the conversion says nothing about them.
 _NEUTRAL = {"routed_scaling_factor": 1.0, "n_group": 1, "norm_topk_prob": True, "residual_in_fp32": False}
+_SIGMOID = ("nemotron_h", "deepseek_v3")  # whose routers score with a sigmoid, as ours do where they have a bias
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ def expressed(config: Mapping[str, Any], source: str = "config.json") -> Express
         )
     reader = Config(config, CONFIGURATIONS[kind][1], source)
     neutral = {**config, **{name: value for name, value in _NEUTRAL.items() if reader.given(name)}}
+    if kind in _SIGMOID:
+        neutral.pop("scoring_func", None)
     if kind == "qwen3_next":
         neutral.setdefault("num_nextn_predict_layers", 0)
     converted = from_hugging_face(neutral, source=source)
@@ -67,6 +71,7 @@ def expressed(config: Mapping[str, Any], source: str = "config.json") -> Express
     sizes, pattern = replace(converted.sizes, vocab_multiple=1), converted.pattern
     problems += _multi_token_prediction(pattern)
     problems += _recurrence(reader, kind, pattern, sizes)
+    problems += _latent_attention(reader, pattern, sizes)
     problems += _routing(reader, pattern, sizes, fields)
     if problems:
         raise WorkbenchError(
@@ -94,7 +99,7 @@ def _recurrence(reader: Config, kind: str, pattern: Pattern, sizes: ModelSizes) 
     if "M" in symbols:
         if sizes.norm_epsilon != MAMBA_NORM_EPSILON:
             yield (
-                f"layer_norm_epsilon is {sizes.norm_epsilon:g}: the gated norm of Megatron's Mamba mixer always has "
+                f"the norms' epsilon is {sizes.norm_epsilon:g}: the gated norm of Megatron's Mamba mixer always has "
                 f"{MAMBA_NORM_EPSILON:g} (ssm/mamba_mixer.py)."
             )
         name = "mamba_hidden_act" if kind == "nemotron_h" else "hidden_act"
@@ -109,6 +114,23 @@ def _recurrence(reader: Config, kind: str, pattern: Pattern, sizes: ModelSizes) 
             )
     if "G" in symbols and not reader.is_text("hidden_act", "silu"):
         yield "hidden_act is not silu, which is all that Megatron's gated delta net has after its convolution."
+
+
+def _latent_attention(reader: Config, pattern: Pattern, sizes: ModelSizes) -> Iterator[str]:
+    if not any(layer.symbol == "+" for layer in pattern.sublayers):
+        return
+    if sizes.norm_epsilon != LATENT_NORM_EPSILON:
+        yield (
+            f"rms_norm_eps is {sizes.norm_epsilon:g}: transformers has {LATENT_NORM_EPSILON:g} in the norms inside of latent "
+            "attention all the same, Megatron one epsilon for all."
+        )
+    if sizes.q_lora_rank is None:
+        yield (
+            "q_lora_rank is null: Megatron has no latent attention that norms compressed keys and leaves whole queries as they are "
+            "(transformer/mla_qk_norm_config.py)."
+        )
+    if reader.has("rope_interleave") and not reader.flag("rope_interleave"):
+        yield "rope_interleave is false: Megatron's latent attention rotates neighbouring channels."
 
 
 def _routing(reader: Config, pattern: Pattern, sizes: ModelSizes, fields: dict[str, Any]) -> Iterator[str]:

@@ -154,6 +154,37 @@ GATED_DELTA_NET = (
     row("self_attention.out_norm.weight", "linear_attn.norm.weight", how="less one"),
     row("self_attention.out_proj.weight", "linear_attn.out_proj.weight"),
 )
+LATENT_ATTENTION = (
+    row("input_layernorm.weight", "input_layernorm.weight"),
+    row("self_attention.linear_q_down_proj.weight", "self_attn.q_a_proj.weight"),
+    row("self_attention.linear_q_up_proj.layer_norm_weight", "self_attn.q_a_layernorm.weight"),
+    row("self_attention.linear_q_up_proj.weight", "self_attn.q_b_proj.weight"),
+    row("self_attention.linear_kv_down_proj.weight", "self_attn.kv_a_proj_with_mqa.weight"),
+    row("self_attention.linear_kv_up_proj.layer_norm_weight", "self_attn.kv_a_layernorm.weight"),
+    row("self_attention.linear_kv_up_proj.weight", "self_attn.kv_b_proj.weight"),
+    row("self_attention.linear_proj.weight", "self_attn.o_proj.weight"),
+)
+DEEPSEEK_EXPERTS = (
+    *(each for each in EXPERTS if "shared_experts" not in each.ours),
+    row("mlp.router.expert_bias", "mlp.gate.e_score_correction_bias"),
+    row(
+        "mlp.shared_experts.linear_fc1.weight",
+        "mlp.shared_experts.gate_proj.weight",
+        "mlp.shared_experts.up_proj.weight",
+        how="joined",
+    ),
+    row("mlp.shared_experts.linear_fc2.weight", "mlp.shared_experts.down_proj.weight"),
+)
+# Bamba's mixer is `mamba` and stands before an MLP of its own name.
+BAMBA_MAMBA = (
+    row("mixer.in_proj.layer_norm_weight", "input_layernorm.weight"),
+    *(replace(each, theirs=(each.theirs[0].replace("mixer.", "mamba."),)) for each in MAMBA[1:]),
+)
+BAMBA_MLP = (
+    row("mlp.linear_fc1.layer_norm_weight", "pre_ff_layernorm.weight"),
+    row("mlp.linear_fc1.{kind}", "feed_forward.gate_proj.{kind}", "feed_forward.up_proj.{kind}", how="joined"),
+    row("mlp.linear_fc2.{kind}", "feed_forward.down_proj.{kind}"),
+)
 # NemotronH calls every layer's norm `norm` and whatever follows it `mixer`.
 NEMOTRON_ATTENTION = (
     row("self_attention.linear_qkv.layer_norm_weight", "norm.weight"),
@@ -198,9 +229,16 @@ _MAMBA_OUTSIDE = (
     row("decoder.final_norm.weight", "{root}norm_f.weight"),
     _HEAD,
 )
+_BAMBA_OUTSIDE = (
+    _LLAMA_OUTSIDE[0],
+    row("decoder.final_norm.weight", "{root}final_layernorm.weight"),
+    _HEAD,
+)
 _DENSE = Family({"*": ATTENTION, "-": GATED_MLP}, _LLAMA_OUTSIDE)
 
 FAMILIES: Mapping[str, Family] = {
+    "bamba": Family({"M": BAMBA_MAMBA, "*": ATTENTION, "-": BAMBA_MLP}, _BAMBA_OUTSIDE),
+    "deepseek_v3": Family({"+": LATENT_ATTENTION, "-": GATED_MLP, "E": DEEPSEEK_EXPERTS}, _LLAMA_OUTSIDE),
     "llama": _DENSE,
     "mamba2": Family({"M": MAMBA}, _MAMBA_OUTSIDE, ("backbone.",), 1),
     "mistral": _DENSE,
