@@ -12,11 +12,11 @@ import time
 from tests.ui.test_training_chart import start, step
 from workbench.ui.training_chart import TrainingChart
 chart = TrainingChart(seconds=0.1)
-chart.begin(start(steps=40))
-chart.begin(start("M*-", steps=40))
+chart.begin(start(steps=40), "left")
+chart.begin(start("M*-", steps=40), "right")
 for number in range(1, 41):
-    for side in (0, 1):
-        chart.side(side)(step(number, 3 - number / 50))
+    for side in ("left", "right"):
+        chart(step(number, 3 - number / 50), side)
     time.sleep(0.05)"""
 LATER = "print(len(chart.curves[0].steps))"
 

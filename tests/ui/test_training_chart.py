@@ -70,10 +70,10 @@ def test_the_page_is_told_every_number():
 
 def test_twins_are_two_curves():
     chart = TrainingChart()
-    chart.begin(start("M[*-]", steps=1))
-    chart.begin(start("M*-", steps=1))
-    chart.side(0)(step(1, 3.0))
-    chart.side(1)(step(1, 3.0))
+    chart.begin(start("M[*-]", steps=1), "left")
+    chart.begin(start("M*-", steps=1), "right")
+    chart(step(1, 3.0), "left")
+    chart(step(1, 3.0), "right")
     assert [name for panel, name, _ in chart.state["curves"] if panel.startswith("loss")] == ["M[*-]", "M*-"]
     assert ["difference of loss", "M[*-] − M*-", ["0"]] in chart.state["curves"]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import anywidget
@@ -26,7 +25,7 @@ _SHARE = 0.05  # of the time, at most, goes into drawing
 
 
 class TrainingChart(anywidget.AnyWidget):
-    """`train(..., watchers=[TrainingChart()])`; `train_twins` tells `sides`, in its order, which twin a point is of.
+    """`train(..., watchers=[TrainingChart()])`, and the same for `train_twins`, which says the side that a point is of.
 
     `seconds` is the least time between two drawings. Outside of notebooks nothing is displayed; `chart` is then what was
     recorded, and `str()` of it its numbers.
@@ -43,6 +42,7 @@ class TrainingChart(anywidget.AnyWidget):
         self.curves: list[Curve] = []
         self.baselines: tuple[Baseline, ...] = ()
         self._wanted: list[int] = []  # steps that each curve will have
+        self._places: dict[str, int] = {}  # side → its curve
         self._drawn_at = 0.0
         self._cost = 0.0  # seconds that the last drawing took
         self._picture: Any = None
@@ -52,11 +52,12 @@ class TrainingChart(anywidget.AnyWidget):
         """The chart as far as the run has come."""
         return live_chart(self.curves, self.baselines, self.title_text)
 
-    def begin(self, start: Start) -> None:
-        """A run starts, or the next twin of it: its pattern, baselines, and what a resumed run has recorded already."""
+    def begin(self, start: Start, side: str = "") -> None:
+        """A run starts, or one of twins: its pattern, baselines, and what a resumed run has recorded already."""
         curve = Curve(start.pattern)
         for point in start.before:
             curve.add(point)
+        self._places[side] = len(self.curves)
         self.curves.append(curve)
         self._wanted.append(start.steps)
         self.baselines = start.baselines
@@ -64,17 +65,9 @@ class TrainingChart(anywidget.AnyWidget):
             self._show()
         self._draw()
 
-    def __call__(self, point: Step | Evaluation) -> None:
-        """Take in a point of the run that was begun last."""
-        self.add(point, len(self.curves) - 1)
-
-    def side(self, number: int) -> Callable[[Step | Evaluation], None]:
-        """A watcher of the twin `number` (0 is the first that began)."""
-        return partial(self.add, number=number)
-
-    def add(self, point: Step | Evaluation, number: int) -> None:
-        """Take in a point of the curve `number`, and draw when it is time."""
-        self.curves[number].add(point)
+    def __call__(self, point: Step | Evaluation, side: str = "") -> None:
+        """Take in a point of the run that was begun last under this side, and draw when it is time."""
+        self.curves[self._places[side]].add(point)
         ended = all(
             curve.steps and curve.steps[-1].step >= wanted
             for curve, wanted in zip(self.curves, self._wanted, strict=True)
