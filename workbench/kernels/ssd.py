@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
+from workbench.kernels.ssd_cuts import Cuts
+from workbench.kernels.ssd_scan import Inputs, scan
 
 
 def ssd_recurrent(
@@ -62,40 +64,13 @@ def ssd_chunked(
     O(l · chunk_size · h · (p + n / r)) for what is inside a chunk and O(l · h · p · n) for the states. The length need
     not be a multiple of `chunk_size` (tokens).
     """
-    kind, work = x.dtype, _work_dtype(x)
     _check(x, dt, A, B, C, D, initial_state)
     if chunk_size < 1:
         raise WorkbenchError(f"chunk_size must be at least 1 token, not {chunk_size}")
-    length, heads, groups = x.shape[1], x.shape[2], B.shape[2]
-    chunk = min(chunk_size, length)
-    x, dt, A, B, C = (tensor.to(work) for tensor in (x, dt, A, B, C))
-    state = _start(x, B, initial_state).unflatten(1, (groups, heads // groups))  # b g r p n
-
-    # Zero dt neither decays nor writes, so padding leaves the state alone.
-    step = x * dt[..., None]
-    x_bcgrqp = _chunks(step, chunk).unflatten(3, (groups, -1)).permute(0, 1, 3, 4, 2, 5)
-    log_decay = _chunks(dt * A, chunk).unflatten(3, (groups, -1)).permute(0, 1, 3, 4, 2)  # b c g r q
-    B_bcgqn = _chunks(B, chunk).transpose(2, 3)
-    C_bcgqn = _chunks(C, chunk).transpose(2, 3)
-
-    total = log_decay.cumsum(dim=-1)
-    above = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).triu(1)
-    between = (total[..., :, None] - total[..., None, :]).masked_fill(above, float("-inf")).exp()  # b c g r q k
-    scores = (C_bcgqn @ B_bcgqn.transpose(-1, -2))[:, :, :, None] * between
-    y = scores @ x_bcgrqp
-
-    to_end = (total[..., -1:] - total).exp()
-    written = (x_bcgrqp * to_end[..., None]).transpose(-1, -2) @ B_bcgqn[:, :, :, None]  # b c g r p n
-    whole = total[..., -1].exp()[..., None, None]
-    entering = []
-    for c in range(written.shape[1]):
-        entering.append(state)
-        state = whole[:, c] * state + written[:, c]
-    carried = C_bcgqn[:, :, :, None] @ torch.stack(entering, dim=1).transpose(-1, -2)  # b c g r q p
-    y = y + carried * total.exp()[..., None]
-
-    y = y.permute(0, 1, 4, 2, 3, 5).flatten(3, 4).flatten(1, 2)[:, :length]
-    return _skip(y, x, D).to(kind), state.flatten(1, 2)
+    start = None if initial_state is None else initial_state.to(_work_dtype(x))[None]
+    y, last = scan(Inputs(x, dt, A, B, C, D, start), Cuts.of_one_sequence(x.shape[1], chunk_size), final=True)
+    assert last is not None
+    return y, last[0]
 
 
 # ------------------------------------------------------------------------------------------------------
