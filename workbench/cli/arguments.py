@@ -8,8 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 from workbench.cli import examples
 from workbench.cli.checkpoint_arguments import add_checkpoint_commands
+from workbench.cli.compare_arguments import add_compare_arguments
 from workbench.cli.lazy import lazy
 from workbench.cli.patterns import plain, protect
+from workbench.cli.training_arguments import add_training_arguments
 from workbench.cli.values import natural, positive, probability, tolerance
 
 _RAW = argparse.RawDescriptionHelpFormatter
@@ -44,7 +46,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     command = commands.get(argv[0])
     if command is not None and argv[0] != "lab":
         argv = [argv[0], *protect(argv[1:], set(command._option_string_actions))]
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.argv = tuple(map(plain, argv))  # as typed: what a command shows for doing the same again
+    return args
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
@@ -78,6 +82,8 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         rewrite.set_defaults(run=lazy("workbench.cli.explain", f"run_{name}"))
     _draw(command("draw", "draw the layers, or what runs inside of each block, as a picture or a page", examples.DRAW))
     _verify(command("verify", "build the twins, run every check, and say whether they are one model", examples.VERIFY))
+    _train(command("train", "train a small model on real text or a synthetic task, against baselines", examples.TRAIN))
+    _compare(command("compare", "time the twins in turn, and say whether a fused step is faster", examples.COMPARE))
     _presets(command("presets", "list published architectures with their sources, or show one", examples.PRESETS))
     _cost(
         command("cost", "count parameters, FLOPs and memory, stage by stage, without building anything", examples.COST)
@@ -152,6 +158,18 @@ def _verify(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--output", metavar="FILE.json", type=plain, help="write the verdict as JSON")
     output.add_argument("--force", action="store_true", help="replace files that exist")
     parser.set_defaults(run=lazy("workbench.cli.verify", "run_verify"))
+
+
+def _train(parser: argparse.ArgumentParser) -> None:
+    _pattern(parser)
+    add_training_arguments(parser)
+    parser.set_defaults(run=lazy("workbench.cli.train", "run_train"))
+
+
+def _compare(parser: argparse.ArgumentParser) -> None:
+    _pattern(parser)
+    add_compare_arguments(parser)
+    parser.set_defaults(run=lazy("workbench.cli.compare", "run_compare"))
 
 
 def _presets(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,19 @@ VERIFY = """\
   workbench verify 'M[*-]' --html verdict.html --output verdict.json
 """
 
+TRAIN = """\
+  workbench train 'M[*-]M[ME]' --minutes 2
+  workbench train 'M[*-]M-' --data notes.txt --steps 2000 --directory run
+  workbench train 'M[*-]M-' --data notes.txt --steps 2000 --directory run --resume
+  workbench train '[*-][*-]' --twin --steps 200 --chart twins.svg
+"""
+
+COMPARE = """\
+  workbench compare '[*-]' --repeat 24 --regime host
+  workbench compare 'M[*-]M[ME]' --html speed.html --output speed.json
+  workbench compare '[M-][*-]' --against '[M-]*-' --seconds 60 --threads 1
+"""
+
 PRESETS = """\
   workbench presets
   workbench presets llama-3-8b

@@ -27,6 +27,14 @@ def tolerance(text: str) -> float:
     return _number(text, float("inf"), "a number of at least 0")
 
 
+def positive_number(text: str) -> float:
+    """A finite number above 0."""
+    value = _number(text, float("inf"), "a number above 0")
+    if not value:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, not {text!r}")
+    return value
+
+
 def probability(text: str) -> float:
     """A number of at least 0 and below 1: a dropout of everything leaves nothing to train."""
     return _number(text, 1.0, "a probability of at least 0 and below 1")

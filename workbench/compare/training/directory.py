@@ -41,19 +41,14 @@ class RunDirectory:
 
     def begin(self, described: Mapping[str, Any]) -> None:
         """Start a new run here; `WorkbenchError` where one is."""
-        for name in ("run.json", "log.jsonl", "checkpoints"):
-            if os.path.lexists(self.path / name):
-                raise WorkbenchError(
-                    f"{self.path} holds a run already ({name}): resume it (resume=True, --resume), or choose another directory"
-                )
+        check_place(self.path, resume=False)
         write_text_atomically(self.path / "run.json", json.dumps(described, indent=2) + "\n")
         self._open_log()
 
     def stored(self) -> dict[str, Any]:
         """What `run.json` says; `WorkbenchError` where it is not there or is no run."""
+        check_place(self.path, resume=True)
         path = self.path / "run.json"
-        if not path.is_file():
-            raise WorkbenchError(f"{self.path} holds no run to resume: there is no run.json in it")
         with naming(path):
             found = read_json(path)
             if not isinstance(found, dict) or found.get("schema") != SCHEMA:
@@ -132,6 +127,22 @@ class RunDirectory:
             leftover.unlink()
 
 
+def check_place(path: str | Path, resume: bool) -> None:
+    """Raise `WorkbenchError` when there is no run to resume, or when there is one and another is to begin."""
+    path = Path(path)
+    if resume:
+        if not path.is_dir():
+            raise WorkbenchError(f"{path} holds no run to resume: there is no such directory")
+        if not (path / "run.json").is_file():
+            raise WorkbenchError(f"{path} holds no run to resume: there is no run.json in it")
+        return
+    for name in ("run.json", "log.jsonl", "checkpoints"):
+        if os.path.lexists(path / name):
+            raise WorkbenchError(
+                f"{path} holds a run already ({name}): resume it (resume=True, --resume), or choose another directory"
+            )
+
+
 @contextmanager
 def open_directory(path: str | Path, *, create: bool) -> Iterator[RunDirectory]:
     """The run directory, locked until the end of the block; made when it is missing and `create`.
@@ -142,8 +153,8 @@ def open_directory(path: str | Path, *, create: bool) -> Iterator[RunDirectory]:
     try:
         if create:
             path.mkdir(parents=True, exist_ok=True)
-        elif not path.is_dir():
-            raise WorkbenchError(f"{path} holds no run to resume: there is no such directory")
+        else:
+            check_place(path, resume=True)
         lock = (path / "lock").open("a")
     except OSError as error:
         raise WorkbenchError(f"{path} cannot hold a run: {error.strerror or error}") from error

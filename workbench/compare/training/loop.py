@@ -82,7 +82,8 @@ def train(
             before = recover(folder, stored, described, learner)
         elif folder is not None:
             folder.begin(described)
-        made = _Run(learner, described, data.baselines(), folder, watchers, stopped, list(before))
+        said = None if plan is None else str(plan)
+        made = _Run(learner, described, data.baselines(), folder, watchers, stopped, list(before), said)
         made.run()
         return made.record()
 
@@ -130,6 +131,7 @@ class _Run:
     watchers: Sequence[Watcher]
     stopped: Callable[[], str | None]
     points: list[Point]
+    plan: str | None
     saved: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -148,6 +150,7 @@ class _Run:
             baselines=self.baselines,
             before=tuple(self.points),
             directory=None if self.folder is None else str(self.folder.path),
+            plan=self.plan,
         )
         begin(self.watchers, start)
         # A run that was stopped while it was evaluated is resumed at the evaluation.

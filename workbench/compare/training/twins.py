@@ -90,7 +90,13 @@ def train_twins(
     points: list[list[Point]] = [[], []]
     for learner, says, name in zip(learners, described, SIDES, strict=True):
         start = Start(
-            str(learner.pattern), learner.parameters, settings.steps, says["settings"], says["data"], baselines
+            pattern=str(learner.pattern),
+            parameters=learner.parameters,
+            steps=settings.steps,
+            settings=says["settings"],
+            data=says["data"],
+            baselines=baselines,
+            plan=None if plan is None else str(plan),
         )
         begin(watchers, start, name)
     with stop_requests() as stopped:

@@ -19,7 +19,8 @@ type Watcher = Callable[[Point], object]
 @dataclass(frozen=True)
 class Start:
     """What is known before the first step. `settings` and `data` as in `TrainingRun`; `before` is what a resumed run has
-    recorded already, in order; `directory` holds the run, None where it is in memory only."""
+    recorded already, in order; `directory` holds the run, None where it is in memory only; `plan` says in words how a time
+    budget became steps, None without one."""
 
     pattern: str
     parameters: int
@@ -29,6 +30,7 @@ class Start:
     baselines: tuple[Baseline, ...]
     before: tuple[Point, ...] = ()
     directory: str | None = None
+    plan: str | None = None
 
     @property
     def done(self) -> int:
