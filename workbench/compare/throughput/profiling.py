@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +14,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 _MEASURED = "workbench::measured"
+
+# What torch's allocator writes when something from before the profile is released in it; `profiled` runs its step twice
+# for that reason.
+_KNOWN = b"Memory block of unknown size was allocated before the profiling started"
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ def profiled(step: Callable[[], object], *, memory: bool = False) -> Profiled:
     activities = [ProfilerActivity.CPU]
     if torch.cuda.is_available():
         activities.append(ProfilerActivity.CUDA)
-    with profile(activities=activities, profile_memory=memory) as run:
+    with _without_known_lines(), profile(activities=activities, profile_memory=memory) as run:
         step()
         with record_function(_MEASURED):
             step()
@@ -60,3 +67,22 @@ def _events(run: Any) -> Iterator[Event]:
     for event in run.profiler.kineto_results.events():
         on_device = event.device_type() == torch.autograd.DeviceType.CUDA
         yield Event(event.name(), event.start_ns(), event.duration_ns(), event.nbytes(), on_device)
+
+
+@contextmanager
+def _without_known_lines() -> Iterator[None]:
+    """Standard error of the whole process goes to a file meanwhile, and from there to where it was, less the known lines."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as lines:
+        os.dup2(lines.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            lines.seek(0)
+            for line in lines:
+                if _KNOWN not in line:
+                    os.write(2, line)
