@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.fusion.checkpoints import batch, differing
+from workbench.errors import WorkbenchError
 from workbench.fusion.model import build_model, forward_tokens
 from workbench.fusion.names import canonical_parameters
 from workbench.fusion.state import canonical_state_dict
@@ -158,3 +159,82 @@ def test_the_loss_is_the_mean_of_the_micro_batches():
 def test_several_stages_have_no_single_model():
     with pytest.raises(AssertionError, match="2 virtual stages"):
         _ = Trainer([object(), object()], None).model  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------- what the loss counts
+
+
+def counted(number: int) -> torch.Tensor:
+    """A mask for `batch(number)`; each number counts another share of the targets."""
+    generator = torch.Generator().manual_seed(number)
+    return torch.rand(batch(number)[:, 1:].shape, generator=generator) < (0.1, 0.7)[number]
+
+
+def test_the_loss_is_the_mean_over_what_is_counted():
+    trained = trainer("[M-]*G")
+    loss = accumulate_gradients(trained, batch(0), counted(0))
+    plain = build_model("[M-]*G", seed=1, backend="local")
+    expected = forward_tokens(plain, batch(0)).float()[counted(0)].mean()
+    expected.backward()
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-6)
+    reference = {name: parameter.grad for name, parameter in canonical_parameters(plain).items()}
+    for name, gradient in gradients(trained).items():
+        torch.testing.assert_close(gradient, reference[name], rtol=1e-4, atol=1e-7, msg=name)
+
+
+def test_a_step_is_one_mean_however_unequally_its_micro_batches_count():
+    masks = [counted(0), counted(1)]
+    assert int(masks[0].sum()) * 3 < int(masks[1].sum())
+    whole, parts = trainer("[M-]*G"), trainer("[M-]*G")
+    loss = accumulate_gradients(whole, torch.cat([batch(0), batch(1)]), torch.cat(masks))
+    assert accumulate_gradients(parts, [batch(0), batch(1)], masks) == pytest.approx(loss, rel=1e-6)
+    together, apart = gradients(whole), gradients(parts)
+    for name, gradient in together.items():
+        torch.testing.assert_close(apart[name], gradient, rtol=1e-4, atol=1e-7, msg=name)
+    # A mean of the micro-batches' means is another number.
+    means = [accumulate_gradients(parts, batch(number), masks[number]) for number in (0, 1)]
+    assert abs(sum(means) / 2 - loss) > 1e-4
+
+
+def test_a_mask_of_everything_changes_no_bit():
+    masked, plain = trainer(), trainer()
+    everything = torch.ones_like(batch(0)[:, 1:], dtype=torch.bool)
+    assert accumulate_gradients(masked, [batch(0), batch(1)], [None, everything]) == accumulate_gradients(
+        plain, [batch(0), batch(1)]
+    )
+    assert differing(copied(gradients(masked)), copied(gradients(plain))) == []
+
+
+def test_targets_that_are_not_counted_have_no_gradient():
+    left, right = trainer("[M-]"), trainer("[M-]")
+    other = batch(0).clone()
+    other[:, -1] = (other[:, -1] + 1) % 128
+    mask = torch.ones_like(other[:, 1:], dtype=torch.bool)
+    mask[:, -1] = False
+    assert accumulate_gradients(left, batch(0), mask) == accumulate_gradients(right, other, mask)
+    assert differing(copied(gradients(left)), copied(gradients(right))) == []
+
+
+def test_a_mask_reaches_the_losses_of_multi_token_prediction():
+    mask = torch.zeros_like(batch(0)[:, 1:], dtype=torch.bool)
+    mask[:, 0] = True
+    found = {}
+    for name, counts in (("masked", mask), ("whole", None)):
+        trained = trainer("M/M")
+        accumulate_gradients(trained, batch(0), counts)
+        found[name] = {key: value.clone() for key, value in gradients(trained).items() if key.startswith("mtp.")}
+    assert found["masked"]
+    # The only counted target is the first, and MTP predicts the one behind each: nothing is left to predict.
+    assert all(not gradient.any() for gradient in found["masked"].values())
+    assert any(gradient.any() for gradient in found["whole"].values())
+
+
+def test_a_step_that_counts_nothing_is_refused():
+    with pytest.raises(WorkbenchError, match="no target of this step is counted"):
+        train_step(trainer("[M-]"), batch(0), torch.zeros_like(batch(0)[:, 1:], dtype=torch.bool))
+
+
+def test_no_clipping_is_a_limit_that_is_never_reached():
+    free, loose = trainer(clip_grad=0.0), trainer(clip_grad=1e9)
+    assert train_step(free, batch(0)) == train_step(loose, batch(0))
+    assert differing(canonical_state_dict(free.model), canonical_state_dict(loose.model)) == []
