@@ -1,4 +1,4 @@
-"""The gated RMSNorm and the L2 norm against their formulas, written out in float64."""
+"""The gated RMSNorm and the L2 norm against their formulas, written out in float64, in every form they take."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
-from workbench.kernels.norm import RMSNormGated, l2norm
+from workbench.kernels import norm as norms
+from workbench.kernels.norm import RMSNormGated, l2norm, l2norm_plain, rms_norm_gated, rms_norm_gated_plain
 
 HIDDEN, EPS = 12, 1e-5
+
+
+@pytest.fixture(autouse=True, params=["small", "one block", "blocks"])
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs through torch's operations, through the backward written by hand, and through that in two blocks."""
+    if request.param != "small":
+        monkeypatch.setattr(norms, "_SMALL_ELEMENTS", 0)
+    if request.param == "blocks":
+        monkeypatch.setattr(norms, "_BLOCK_ELEMENTS", 4 * HIDDEN)
 
 
 def formula(x: Tensor, z: Tensor | None, weight: Tensor, group: int, norm_before_gate: bool) -> Tensor:
@@ -49,13 +59,54 @@ def test_the_order_of_norm_and_gate_matters() -> None:
     assert not torch.allclose(before(x, z), after(x, z), rtol=0.1)
 
 
+@pytest.mark.parametrize("gated", [True, False])
+@pytest.mark.parametrize("norm_before_gate", [True, False])
+@pytest.mark.parametrize("group_size", [None, 4])
+def test_fast_form_is_the_definition_with_every_gradient(
+    group_size: int | None, norm_before_gate: bool, gated: bool
+) -> None:
+    x, z, dy = torch.randn(3, 3, 2, HIDDEN, dtype=torch.float64)
+    weight = torch.randn(HIDDEN, dtype=torch.float64)
+    leaves = [tensor.requires_grad_() for tensor in ((x, weight, z) if gated else (x, weight))]
+    results = []
+    for run in (rms_norm_gated, rms_norm_gated_plain):
+        y = run(*leaves, eps=EPS, group_size=group_size, norm_before_gate=norm_before_gate)
+        results.append([y, *torch.autograd.grad(y, leaves, dy)])
+    for fast, plain in zip(*results, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("norm_before_gate", [True, False])
 def test_gradients_are_those_of_finite_differences(norm_before_gate: bool) -> None:
-    module = norm(4, norm_before_gate)
-    x, z = (torch.randn(2, HIDDEN, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    x, z = (torch.randn(5, HIDDEN, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    weight = torch.randn(HIDDEN, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
-        lambda x, z, weight: torch.func.functional_call(module, {"weight": weight}, (x, z)), (x, z, module.weight)
+        lambda x, weight, *z: rms_norm_gated(x, weight, *z, group_size=4, norm_before_gate=norm_before_gate),
+        (x, weight, z),
     )
+    assert torch.autograd.gradcheck(lambda x, weight: rms_norm_gated(x, weight, group_size=6), (x, weight))
+    assert torch.autograd.gradcheck(l2norm, x)
+
+
+def test_inputs_that_are_views_and_twice_the_same_bits() -> None:
+    """Tokens turned around and channels cut out of something wider, as megatron hands them over."""
+    wide = torch.randn(2, 3, 2 * HIDDEN)
+    x, z = wide[..., :HIDDEN].transpose(0, 1), wide[..., HIDDEN:].transpose(0, 1)
+    module = norm(4, False, torch.float32)
+    # 12 channels fill no vector: torch rounds silu by where an element lies in memory
+    torch.testing.assert_close(module(x, z), module(x.contiguous(), z.contiguous()), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(l2norm(x), l2norm(x.contiguous()), rtol=1e-6, atol=1e-7)
+    assert torch.equal(module(x, z), module(x, z))
+    assert torch.equal(l2norm(x), l2norm(x))
+
+
+def test_second_derivatives_of_the_backward_written_by_hand_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(norms, "_SMALL_ELEMENTS", 0)
+    x, weight = torch.randn(2, HIDDEN, requires_grad=True), torch.randn(HIDDEN)
+    for name, y in {"rms_norm_gated": rms_norm_gated(x, weight), "l2norm": l2norm(x)}.items():
+        (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        with pytest.raises(WorkbenchError, match=rf"^{name} can be differentiated once, not twice"):
+            torch.autograd.grad(dx.sum(), x)
 
 
 def test_half_precision_goes_in_and_out_and_float32_is_inside() -> None:
@@ -83,7 +134,8 @@ def test_l2norm(dtype: torch.dtype) -> None:
     expected = wide / (sum(wide[..., i] ** 2 for i in range(8))[..., None] + 1e-6).sqrt()
     bound = {torch.float64: 1e-13, torch.float32: 1e-6, torch.bfloat16: 2**-8}[dtype]
     y = l2norm(x)
-    assert y.dtype == dtype
+    assert y.dtype == l2norm_plain(x).dtype == dtype
+    torch.testing.assert_close(l2norm_plain(x).double(), expected, rtol=bound, atol=1e-14)
     torch.testing.assert_close(y.double(), expected, rtol=bound, atol=1e-14)
     assert l2norm(x, output_dtype=torch.float32).dtype == torch.float32
 
@@ -96,12 +148,19 @@ def test_l2norm_of_zero_is_zero_and_has_a_gradient() -> None:
     assert gradient.isfinite().all()
 
 
+def test_nothing_comes_out_of_nothing() -> None:
+    assert rms_norm_gated(torch.ones(0, 2, HIDDEN), torch.ones(HIDDEN)).shape == (0, 2, HIDDEN)
+    assert l2norm(torch.ones(2, 0, 4)).shape == (2, 0, 4)
+
+
 # ------------------------------------------------------------------------------------------------------
 
 
 def test_groups_that_do_not_divide() -> None:
     with pytest.raises(WorkbenchError, match=r"^hidden_size 12 is not a multiple of group_size 5$"):
         RMSNormGated(HIDDEN, group_size=5)
+    with pytest.raises(WorkbenchError, match=r"^12 channels are not a multiple of group_size 5$"):
+        rms_norm_gated(torch.ones(2, HIDDEN), torch.ones(HIDDEN), group_size=5)
 
 
 @pytest.mark.parametrize(

@@ -44,14 +44,9 @@ def causal_conv(
     [b, d, l] is copied once. Differentiable once.
     """
     _check(x, weight, bias, activation, before, seq_idx)
-    tokens_first = x.transpose(1, 2)
-    if tokens_first.stride(-1) != 1:
-        tokens_first = tokens_first.contiguous()
     cuts = None if seq_idx is None else _cuts(seq_idx, weight.shape[1])
-    front = None if before is None else before.transpose(1, 2)
-    activate = activation is not None
-    y: Tensor = _Conv.apply(tokens_first, weight, bias, front, cuts, activate)
-    return y.transpose(1, 2)
+    y: Tensor = _Conv.apply(x, weight, bias, before, cuts, activation is not None)
+    return y
 
 
 def causal_conv_plain(
@@ -95,7 +90,7 @@ def last_tokens(x: Tensor, count: int, before: Tensor | None = None) -> Tensor:
 
 
 class _Conv(torch.autograd.Function):
-    """`x` [b, l, d], `before` [b, w − 1, d] or None, `cuts` as `_cuts` makes them or None → y [b, l, d]."""
+    """`x` [b, d, l], `before` [b, d, w − 1] or None, `cuts` as `_cuts` makes them or None → y [b, d, l]; inside, tokens first."""
 
     @staticmethod
     def forward(
@@ -109,26 +104,28 @@ class _Conv(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight, bias, before, cuts)
         ctx.activate = activate
+        x, front = _tokens_first(x), None if before is None else _tokens_first(before)
         taps, base = _taps(weight, bias, x)
         y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         for rows, start, end in _blocks(x, len(taps)):
             out = y[rows, start:end]
             made = out if base.dtype == x.dtype else torch.empty(out.shape, dtype=base.dtype, device=x.device)
-            _add_up(made, _seen(x, before, cuts, len(taps), rows, start, end), taps, base)
+            _add_up(made, _seen(x, front, cuts, len(taps), rows, start, end), taps, base)
             if activate:
                 F.silu(made, inplace=True)
             if made is not out:
                 out.copy_(made)
-        return y
+        return y.transpose(1, 2)
 
     @staticmethod
     @differentiable_once("causal_conv")
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, before, cuts = ctx.saved_tensors
+        x, front, dy = _tokens_first(x), None if before is None else _tokens_first(before), dy.transpose(1, 2)
         taps, base = _taps(weight, bias, x)
         back = len(taps) - 1
         dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        dbefore = None if before is None else base.new_zeros(before.shape)
+        dfront = None if front is None else base.new_zeros(front.shape)
         blocks = _blocks(x, len(taps))
         rows, start, end = blocks[0]
         # The sums over tokens stay as long as a block until the end: additions in the cache and one reduction.
@@ -143,7 +140,7 @@ class _Conv(torch.autograd.Function):
             else:
                 ds[:, count : count + back] = ds[:, :back].clone()
             d = ds[:, :count]
-            seen = _seen(x, before, cuts, len(taps), rows, start, end)
+            seen = _seen(x, front, cuts, len(taps), rows, start, end)
             if ctx.activate:
                 _add_up(d, seen, taps, base)
                 torch.ops.aten.silu_backward.grad_input(dy[rows, start:end].to(d.dtype), d, grad_input=d)
@@ -158,18 +155,24 @@ class _Conv(torch.autograd.Function):
             _add_up(made, _seen_by(ds, cuts, len(taps), rows, start, end), taps, None)
             if made is not out:
                 out.copy_(made)
-            if dbefore is not None and start == 0:
+            if dfront is not None and start == 0:
                 for t in range(min(count, back)):  # token t sees the places t, t + 1, … from its furthest tap on
-                    dbefore[rows, t:].addcmul_(d[:, t, None], torch.stack(taps[:t:-1]))
+                    dfront[rows, t:].addcmul_(d[:, t, None], torch.stack(taps[:t:-1]))
         *dtaps, dbias = sums.sum(dim=(1, 2)).unbind()
         return (
-            dx,
+            dx.transpose(1, 2),
             torch.stack(dtaps[::-1], dim=1).to(weight.dtype),
             None if bias is None else dbias.to(bias.dtype),
-            None if dbefore is None else dbefore.to(before.dtype),
+            None if dfront is None else dfront.transpose(1, 2).to(before.dtype),
             None,
             None,
         )
+
+
+def _tokens_first(x: Tensor) -> Tensor:
+    """[b, d, l] → [b, l, d] with the channels side by side: a view where they are already, else a copy."""
+    turned = x.transpose(1, 2)
+    return turned if turned.stride(-1) == 1 else turned.contiguous()
 
 
 def _work_dtype(x: Tensor) -> torch.dtype:
@@ -197,14 +200,14 @@ def _blocks(x: Tensor, width: int) -> list[tuple[slice, int, int]]:
 
 
 def _seen(
-    x: Tensor, before: Tensor | None, cuts: Tensor | None, width: int, rows: slice, start: int, end: int
+    x: Tensor, front: Tensor | None, cuts: Tensor | None, width: int, rows: slice, start: int, end: int
 ) -> list[Tensor]:
     """The tokens start … end of `x` [b, l, d], those one before them, two before, …: zeros where another sequence lies."""
     work, back, here = _work_dtype(x), width - 1, x[rows, max(0, start - width + 1) : end]
     if start < back:
         shape = (len(here), back, here.shape[2])
-        front = here.new_zeros(shape, dtype=work) if before is None else before[rows].to(work)
-        here = torch.cat([front, here.to(work)], dim=1)  # start is 0: no other block is that short
+        first = here.new_zeros(shape, dtype=work) if front is None else front[rows].to(work)
+        here = torch.cat([first, here.to(work)], dim=1)  # start is 0: no other block is that short
     here = here.to(work)
     parts = [here[:, back - distance : back - distance + end - start] for distance in range(width)]
     if cuts is None:
