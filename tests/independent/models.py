@@ -61,6 +61,23 @@ _DEEPSEEK = {
     "q_lora_rank": 24,
 }
 
+# Where a query meets no key, what a delta net reads is next to nothing, and its norm makes rounding large.
+_EPSILON = 1e-4
+_QWEN3_5 = {
+    **_COMMON,
+    **_DELTA,
+    "num_hidden_layers": 4,
+    "head_dim": 16,
+    "rms_norm_eps": _EPSILON,
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 0.25,
+        "mrope_section": [1, 1, 0],
+        "mrope_interleaved": True,
+    },
+}
+
 # A name for each model, the family's first, and its configuration.
 CONFIGS: dict[str, Any] = {
     "llama": transformers.LlamaConfig(**_COMMON, num_hidden_layers=2),
@@ -110,8 +127,13 @@ CONFIGS: dict[str, Any] = {
         head_dim=16,
         shared_expert_intermediate_size=24,
         mlp_only_layers=[1],
-        # Where a query meets no key, what a delta net reads is next to nothing, and its norm makes rounding large.
-        rms_norm_eps=1e-4,
+        rms_norm_eps=_EPSILON,
+    ),
+    "qwen3_5_text": transformers.Qwen3_5TextConfig(**_QWEN3_5),
+    "qwen3_5_moe_text": transformers.Qwen3_5MoeTextConfig(
+        **{name: value for name, value in _QWEN3_5.items() if name != "intermediate_size"},
+        **_EXPERTS,
+        shared_expert_intermediate_size=24,
     ),
 }
 # What is taken instead of a configuration's own fields: no step of these models is as small as the limit that NemotronH has.

@@ -44,7 +44,8 @@ def difference(kind: str, found: Any, length: int) -> float:
 
 
 def test_every_family_has_a_model() -> None:
-    assert {config.model_type for config in CONFIGS.values()} == set(FAMILIES)
+    """Models of pictures have the language part of their family's text models."""
+    assert {config.model_type for config in CONFIGS.values()} == set(FAMILIES) - {"qwen3_5", "qwen3_5_moe"}
 
 
 @pytest.mark.parametrize("fused", [False, True], ids=["unfused", "fused"])

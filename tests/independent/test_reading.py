@@ -63,6 +63,16 @@ def test_a_state_dict_needs_a_configuration(tmp_path: Path) -> None:
         assert all(torch.equal(tensor, expected[name]) for name, tensor in found.items())
 
 
+def test_a_configuration_as_a_mapping() -> None:
+    """With tuples and infinities where a file has lists and texts."""
+    config = model("mamba2").config
+    found = read_hugging_face(state("mamba2"), config.to_dict() | {"time_step_limit": (0.0, float("inf"))})
+    assert (found.pattern, found.sizes) == (
+        read_hugging_face(model("mamba2")).pattern,
+        read_hugging_face(model("mamba2")).sizes,
+    )
+
+
 @pytest.mark.parametrize("pattern", ["*-[*-]", "[*-]|*-"])
 def test_any_fusion_of_the_same_sublayers(pattern: str) -> None:
     found = from_hugging_face(model("llama"), pattern=pattern).eval()
@@ -83,6 +93,30 @@ def test_bf16() -> None:
     read = read_hugging_face(model("qwen3_next")).tensors
     assert {tensor.dtype for tensor in found.values()} == {torch.bfloat16}
     assert all(torch.equal(tensor, read[name].bfloat16()) for name, tensor in found.items())
+
+
+def test_the_language_part_of_a_model_of_pictures() -> None:
+    """Its tensors have another prefix, and those of the pictures are left out by name."""
+    kind = "qwen3_5_text"
+    whole = {name.replace("model.", "model.language_model.", 1): tensor for name, tensor in state(kind).items()}
+    whole["model.visual.patch_embed.proj.weight"] = torch.zeros(3)
+    config = {"model_type": "qwen3_5", "text_config": model(kind).config.to_dict(), "vision_config": {}}
+    with pytest.raises(WorkbenchError, match=r"there is no place for model\.visual\.patch_embed\.proj\.weight \("):
+        read_hugging_face(whole, config)
+    found, expected = read_hugging_face(whole, config, skip=("model.visual.*",)), read_hugging_face(model(kind))
+    assert (found.pattern, found.sizes, found.fields) == (expected.pattern, expected.sizes, expected.fields)
+    assert all(torch.equal(tensor, expected.tensors[name]) for name, tensor in found.tensors.items())
+
+
+def test_a_model_without_its_multi_token_prediction() -> None:
+    """As a release is: the configuration says that it is there, and its tensors are beside the others."""
+    extra = state("qwen3_next") | {"mtp.fc.weight": torch.zeros(2, 2)}
+    config = model("qwen3_next").config.to_dict() | {"mtp_num_hidden_layers": 1}
+    with pytest.raises(WorkbenchError) as caught:
+        read_hugging_face(extra, config)
+    assert "assume={'mtp_num_hidden_layers': 0} with skip=('mtp.*',)" in str(caught.value)
+    read = read_hugging_face(extra, config, assume={"mtp_num_hidden_layers": 0}, skip=("mtp.*",))
+    assert list(read.tensors) == list(read_hugging_face(model("qwen3_next")).tensors)
 
 
 # ----------------------------------------------------------------------------------- names and shapes
@@ -135,7 +169,9 @@ def test_a_head_that_is_not_the_embedding_it_is_tied_to() -> None:
 
 
 def test_no_language_model() -> None:
-    with pytest.raises(WorkbenchError, match=r"holds no names like model\.\*: it must be one model, with its language"):
+    with pytest.raises(
+        WorkbenchError, match=r"holds no names like model\.layers\.\*: it must be a model with its language"
+    ):
         from_hugging_face(model("llama").model, model("llama").config)
 
 

@@ -23,9 +23,14 @@ MAMBA_NORM_EPSILON = 1e-5  # of the gated norm; no config field reaches it (mega
 LATENT_NORM_EPSILON = 1e-6  # of the norms of compressed queries and keys in transformers, whatever rms_norm_eps says
 
 # Sentences of `workbench.arch.hugging_face` that say what a field of megatron's config does.
-_SAID_BY_FIELDS = {"Norms are zero-centred (Megatron's apply_layernorm_1p).": {"layernorm_zero_centered_gamma": True}}
+_SAID_BY_FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "Norms are zero-centred (Megatron's apply_layernorm_1p).": {"layernorm_zero_centered_gamma": True},
+    # In a text all positions of a token are the same number, and this is the plain rotation.
+    "The rotary embedding takes several positions a token (mrope), which is read and not built.": {},
+}
 # Fields that are read here, at the values at which the conversion says nothing about them.
 _NEUTRAL = {"routed_scaling_factor": 1.0, "n_group": 1, "norm_topk_prob": True, "residual_in_fp32": False}
+_DEPTHS = ("mtp_num_hidden_layers", "num_nextn_predict_layers")  # of multi-token prediction
 _SIGMOID = ("nemotron_h", "deepseek_v3")  # whose routers score with a sigmoid, as ours do where they have a bias
 
 
@@ -45,6 +50,8 @@ def expressed(config: Mapping[str, Any], source: str = "config.json") -> Express
     Raises `WorkbenchError` for a family without rules, and with every reason when Megatron computes something else than
     transformers does.
     """
+    if isinstance(config.get("text_config"), Mapping):
+        config = _language_part(config)
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
         known = ", ".join(FAMILIES)
@@ -55,8 +62,8 @@ def expressed(config: Mapping[str, Any], source: str = "config.json") -> Express
     neutral = {**config, **{name: value for name, value in _NEUTRAL.items() if reader.given(name)}}
     if kind in _SIGMOID:
         neutral.pop("scoring_func", None)
-    if kind == "qwen3_next":
-        neutral.setdefault("num_nextn_predict_layers", 0)
+    if "G" in FAMILIES[kind].kinds and not any(reader.has(name) for name in _DEPTHS):
+        neutral["num_nextn_predict_layers"] = 0  # or the conversion mentions what releases have
     converted = from_hugging_face(neutral, source=source)
     fields: dict[str, Any] = {}
     problems = []
@@ -69,7 +76,9 @@ def expressed(config: Mapping[str, Any], source: str = "config.json") -> Express
         fields["fp32_residual_connection"] = True
     # transformers' embedding has the vocabulary's rows and no more.
     sizes, pattern = replace(converted.sizes, vocab_multiple=1), converted.pattern
-    problems += _multi_token_prediction(pattern)
+    if sizes.rotary_variant == "mrope":
+        sizes = replace(sizes, position_embedding=str(sizes.position_embedding).removeprefix("m"))
+    problems += _multi_token_prediction(reader, pattern)
     problems += _recurrence(reader, kind, pattern, sizes)
     problems += _latent_attention(reader, pattern, sizes)
     problems += _routing(reader, pattern, sizes, fields)
@@ -85,11 +94,18 @@ def expressed(config: Mapping[str, Any], source: str = "config.json") -> Express
 # ------------------------------------------------------------------------------------------------------
 
 
-def _multi_token_prediction(pattern: Pattern) -> Iterator[str]:
+def _language_part(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of the part that reads text; the whole model's word on tied embeddings goes first."""
+    whole = {name: config[name] for name in ("model_type", "tie_word_embeddings") if name in config}
+    return {**config["text_config"], **whole}
+
+
+def _multi_token_prediction(reader: Config, pattern: Pattern) -> Iterator[str]:
     if pattern.mtp is not None:
+        name = reader.first(*_DEPTHS)
         yield (
-            "num_nextn_predict_layers is not 0: transformers does not compute multi-token prediction, and there are no rules for "
-            "its weights."
+            f"{name} is not 0: transformers computes no multi-token prediction with the model, and there are no rules for its weights. "
+            f"assume={{{name!r}: 0}} with skip=('mtp.*',), or what they are called, is the model without it."
         )
 
 
@@ -109,8 +125,8 @@ def _recurrence(reader: Config, kind: str, pattern: Pattern, sizes: ModelSizes) 
         least = reader.number("time_step_min") if reader.has("time_step_min") else 0.001
         if kind == "nemotron_h" and least > 0:
             yield (
-                f"time_step_min is {least:g}: transformers makes no step size smaller than that, Megatron (which trains these models) "
-                "does. assume={'time_step_min': 0.0} is the function that was trained."
+                f"time_step_min is {least:g}: transformers makes no step size smaller than that, Megatron's Mamba mixer has "
+                "no such limit (ssm/mamba_mixer.py:1019). assume={'time_step_min': 0.0} is the model without it."
             )
     if "G" in symbols and not reader.is_text("hidden_act", "silu"):
         yield "hidden_act is not silu, which is all that Megatron's gated delta net has after its convolution."

@@ -75,7 +75,8 @@ def _configuration(source: Any, opened: Checkpoint, given: Any) -> dict[str, Any
         raise WorkbenchError(
             f"{opened.where} comes without a configuration: give config=, a mapping, a config.json, or model.config"
         )
-    return dict(config)
+    # `to_dict()` has tuples where a file has lists.
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in config.items()}
 
 
 class _Placing:
@@ -108,14 +109,13 @@ class _Placing:
         return found
 
     def _root(self) -> str:
-        roots = [root for root in self.family.roots if any(name.startswith(root) for name in self.names)]
-        if len(roots) != 1:
-            held = "names like " + " and ".join(f"{root}*" for root in roots)
-            missed = "no names like " + " or ".join(f"{root}*" for root in self.family.roots)
-            raise WorkbenchError(
-                f"{self.opened.where} holds {held if roots else missed}: it must be one model, with its language modelling head"
-            )
-        return roots[0]
+        for root in self.family.roots:
+            if any(name.startswith(f"{root}layers.") for name in self.names):
+                return root
+        expected = " or ".join(f"{root}layers.*" for root in self.family.roots)
+        raise WorkbenchError(
+            f"{self.opened.where} holds no names like {expected}: it must be a model with its language modelling head"
+        )
 
     def _rows(self, part: Part, name: str) -> Iterator[tuple[Row, tuple[str, ...]]]:
         """(row, names in the source) of every alternative for a canonical name."""

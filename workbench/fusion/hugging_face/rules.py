@@ -154,6 +154,20 @@ GATED_DELTA_NET = (
     row("self_attention.out_norm.weight", "linear_attn.norm.weight", how="less one"),
     row("self_attention.out_proj.weight", "linear_attn.out_proj.weight"),
 )
+# Qwen3.5 has apart what Qwen3-Next has by key head.
+SPLIT_DELTA_NET = tuple(
+    row(
+        each.ours,
+        "linear_attn.in_proj_qkv.weight",
+        "linear_attn.in_proj_z.weight",
+        "linear_attn.in_proj_b.weight",
+        "linear_attn.in_proj_a.weight",
+        how="joined",
+    )
+    if each.how == "key heads apart"
+    else each
+    for each in GATED_DELTA_NET
+)
 LATENT_ATTENTION = (
     row("input_layernorm.weight", "input_layernorm.weight"),
     row("self_attention.linear_q_down_proj.weight", "self_attn.q_a_proj.weight"),
@@ -236,6 +250,12 @@ _BAMBA_OUTSIDE = (
 )
 _DENSE = Family({"*": ATTENTION, "-": GATED_MLP}, _LLAMA_OUTSIDE)
 
+_QWEN3_5 = Family(
+    {"G": SPLIT_DELTA_NET, "*": GATED_ATTENTION, "-": GATED_MLP, "E": EXPERTS},
+    _LLAMA_OUTSIDE,
+    ("model.language_model.", "model."),
+)
+
 FAMILIES: Mapping[str, Family] = {
     "bamba": Family({"M": BAMBA_MAMBA, "*": ATTENTION, "-": BAMBA_MLP}, _BAMBA_OUTSIDE),
     "deepseek_v3": Family({"+": LATENT_ATTENTION, "-": GATED_MLP, "E": DEEPSEEK_EXPERTS}, _LLAMA_OUTSIDE),
@@ -251,6 +271,11 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "qwen2": _DENSE,
     "qwen3": _DENSE,
+    # With text_config a model of pictures too, of which the language part is read.
+    "qwen3_5": _QWEN3_5,
+    "qwen3_5_moe": _QWEN3_5,
+    "qwen3_5_moe_text": _QWEN3_5,
+    "qwen3_5_text": _QWEN3_5,
     "qwen3_moe": Family({"*": ATTENTION, "-": GATED_MLP, "E": EXPERTS}, _LLAMA_OUTSIDE),
     "qwen3_next": Family({"G": GATED_DELTA_NET, "*": GATED_ATTENTION, "-": GATED_MLP, "E": EXPERTS}, _LLAMA_OUTSIDE),
 }
