@@ -64,6 +64,7 @@ def _compare(args: argparse.Namespace) -> int:
             dtype=args.dtype,
             backend=args.backend,
             threads=args.threads,
+            plain=args.plain,
             progress=progress,
         )
     _hand_out(found, args)
@@ -72,7 +73,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _bar(wanted: bool) -> Iterator[Callable[[str, float], None] | None]:
-    """A function to call with a regime and the share of it that is done; None where nobody would see a bar."""
+    """A function to call with what is measured and the share of it that is done; None where nobody would see a bar."""
     if not (wanted and sys.stderr.isatty()):
         yield None
         return
@@ -81,10 +82,10 @@ def _bar(wanted: bool) -> Iterator[Callable[[str, float], None] | None]:
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
     with tqdm(total=1.0, bar_format=form, file=sys.stderr, leave=False, nrows=_LINES) as bar:
 
-        def show(regime: str, share: float) -> None:
-            if bar.desc != f"{regime}: ":
+        def show(measured: str, share: float) -> None:
+            if bar.desc != f"{measured}: ":
                 bar.reset()
-                bar.set_description(regime)
+                bar.set_description(measured)
             bar.update(share - bar.n)
 
         yield show

@@ -29,6 +29,9 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--seconds", metavar="S", type=positive_number, help="time for them a regime (default: 20, without --trials)"
     )
+    run.add_argument(
+        "--plain", action="store_true", help="measure too what fusing gives where fused blocks do not run lean"
+    )
     run.add_argument("--threads", metavar="N", type=positive, help="torch's (default: 1 in host, all in compute)")
     run.add_argument("--seed", type=natural, default=1234, help="seed of weights and data (default: 1234)")
     output = parser.add_argument_group("output")

@@ -73,7 +73,7 @@ def mimebundle(found: Throughput) -> dict[str, str]:
 
 def _answer(found: Throughput) -> tuple[scene.Part, ...]:
     steps = sum(regime.equal_steps for regime in found.regimes)
-    same = f"The same function first: the loss and the gradient norm of all {count(steps)} steps are the same bits in both."
+    same = f"The same function first: loss and gradient norm of all {count(steps)} steps, and every weight in the end, are the same bits."
     return (scene.Paragraph(same), *map(banner, found.regimes))
 
 
@@ -112,10 +112,23 @@ def _regime(regime: Regime, names: tuple[str, str]) -> scene.Section:
     parts: tuple[scene.Part, ...] = (
         scene.Facts(facts),
         _phases(regime, names),
+        *_plain(regime, names),
         _work(regime, names),
         _sizes(regime),
     )
     return scene.Section(_TITLES.get(regime.name, words(regime.name).capitalize()), parts)
+
+
+def _plain(regime: Regime, names: tuple[str, str]) -> tuple[scene.Table, ...]:
+    """What fusing alone gives, where it was measured."""
+    if not regime.plain:
+        return ()
+    table = _phases(replace(regime, phases=regime.plain), names)
+    return (
+        replace(
+            table, caption=f"The same with fused blocks that run upstream's own forward, {words(regime.name)} regime."
+        ),
+    )
 
 
 def _phases(regime: Regime, names: tuple[str, str]) -> scene.Table:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ from workbench.compare.throughput.memory import peak_bytes
 from workbench.compare.throughput.regimes import Problem, problem
 from workbench.compare.throughput.result import PHASES, Phase, Regime, Throughput, Work
 from workbench.compare.throughput.timing import Clock, Pairs, alternate
-from workbench.compare.throughput.twin import Twin, check_same
+from workbench.compare.throughput.twin import Twin, check_same, check_same_weights
 from workbench.compare.throughput.twins import twin_patterns
 from workbench.errors import WorkbenchError, check_whole
 from workbench.fusion import runtime
@@ -42,15 +44,18 @@ def throughput(
     dtype: str = "fp32",
     backend: str = "auto",
     threads: int | None = None,
+    plain: bool = False,
     progress: Progress | None = None,
 ) -> Throughput:
     """How much faster a training step of `pattern` is than one of `against` (default: the same pattern, nothing fused).
 
     Both are built from one seed in this process and train on the same tokens, in turn. In each regime (`regimes.REGIMES`;
     `sizes` and `threads` replace what it says) they run until `trials` pairs or `seconds` are over, 20 s where neither is
-    given. `progress` is called with the regime's name and the share of it that is done.
+    given. `plain` measures, in as many pairs again, what fusing gives where fused blocks do not run lean. `progress` is
+    called with what is measured and the share of it that is done.
 
-    Raises `NotTheSame` unless loss and gradient norm of every step, timed or not, are the same bits in both;
+    Raises `NotTheSame` unless loss and gradient norm of every step, timed or not, and the weights in the end are the same
+    bits in both;
     `PatternError` and `WorkbenchError` as `twin_patterns` and `build_model` do.
     """
     left, right = twin_patterns(pattern, against)
@@ -69,9 +74,16 @@ def throughput(
     found = []
     for name, posed in problems.items():
         with torch_threads(posed.threads):
-            twins = [Twin(each, posed, seed=seed, dtype=dtype, backend=backend) for each in (left, right)]
-            share = None if progress is None else (lambda done, name=name: progress(name, done))
-            found.append(_regime(name, posed, *twins, trials=trials, seconds=seconds, seed=seed, progress=share))
+            build = partial(Twin, problem=posed, seed=seed, dtype=dtype, backend=backend)
+            timed = partial(_timed, trials=trials, seconds=seconds)
+            regime = _regime(
+                name, posed, build(left), build(right), partial(timed, progress=_named(progress, name)), seed
+            )
+            if plain:
+                # Both anew: twins are compared step by step, and the unfused one is many steps ahead by now.
+                pairs = timed(build(left, lean=False), build(right), progress=_named(progress, f"{name}, plain"))
+                regime = replace(regime, plain=_phases(pairs, seed))
+            found.append(regime)
     environment = {
         **machine(),
         "load average": round(load, 2),
@@ -86,24 +98,13 @@ def throughput(
 
 
 def _regime(
-    name: str,
-    posed: Problem,
-    fused: Twin,
-    unfused: Twin,
-    *,
-    trials: int | None,
-    seconds: float | None,
-    seed: int,
-    progress: Callable[[float], None] | None,
+    name: str, posed: Problem, fused: Twin, unfused: Twin, timed: Callable[[Twin, Twin], Pairs], seed: int
 ) -> Regime:
     for twin in (fused, unfused):
         twin.prepared_step()
     check_same(fused, unfused)  # before anything is measured, and again after all of it
     works, shares = zip(*(_work(twin) for twin in (fused, unfused)), strict=True)
-    check_same(fused, unfused)
-    pairs = time_twins(fused, unfused, trials=trials, seconds=seconds, progress=progress)
-    check_same(fused, unfused)
-    phases = tuple(_phase(phase, pairs, seed) for phase in PHASES)
+    pairs = timed(fused, unfused)
     return Regime(
         name=name,
         sizes=posed.sizes.to_json(),
@@ -114,10 +115,22 @@ def _regime(
         equal_steps=len(fused.results),
         loss=fused.results[0][0],
         host_share=1.0 - shares[1],
-        phases=phases,
+        phases=_phases(pairs, seed),
         fused=works[0],
         unfused=works[1],
     )
+
+
+def _timed(fused: Twin, unfused: Twin, **options: Any) -> Pairs:
+    """Times of twins that are one function, which is checked once they are taken."""
+    pairs = time_twins(fused, unfused, **options)
+    check_same(fused, unfused)
+    check_same_weights(fused, unfused)
+    return pairs
+
+
+def _named(progress: Progress | None, name: str) -> Callable[[float], None] | None:
+    return None if progress is None else partial(progress, name)
 
 
 def time_twins(
@@ -155,6 +168,10 @@ def _work(twin: Twin) -> tuple[Work, float]:
 def _ready(twin: Twin) -> Callable[[], None]:
     twin.prepare()
     return twin.step
+
+
+def _phases(pairs: Pairs, seed: int) -> tuple[Phase, ...]:
+    return tuple(_phase(name, pairs, seed) for name in PHASES)
 
 
 def _phase(name: str, pairs: Pairs, seed: int) -> Phase:

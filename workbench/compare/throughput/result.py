@@ -83,8 +83,11 @@ class Regime:
     """One size of the problem, tiny (the host is what limits) or large (the arithmetic is).
 
     A step takes `rows` × `sequence` tokens. `trials` counts timed pairs, `equal_steps` the steps (those and the ones before)
-    whose loss and gradient norm were the same bits in both twins: all that were run. `host_share` is the part of the
+    whose loss and gradient norm were the same bits in both twins: all that were run, and so were the weights after the
+    last. `host_share` is the part of the
     unfused twin's step in which no matrix product runs (on a GPU: no kernel at all), 0 to 1: near 1 the host is the limit.
+    `plain`, where it was asked for, is what fusing alone gives: the phases of a fused twin whose blocks run upstream's own
+    forward and not the lean one (`workbench.fusion.lean`), against the unfused twin, in pairs of their own.
     """
 
     name: str
@@ -99,6 +102,7 @@ class Regime:
     phases: tuple[Phase, ...]
     fused: Work
     unfused: Work
+    plain: tuple[Phase, ...] = ()
 
     def phase(self, name: str) -> Phase:
         """The phase of a name out of `PHASES`."""

@@ -14,6 +14,8 @@ from workbench.fusion import runtime
 from workbench.fusion.cpu_platform import cuda_literals_on_cpu
 from workbench.fusion.model import build_model
 from workbench.fusion.noise import hushed
+from workbench.fusion.stack import stacks
+from workbench.fusion.state import canonical_state_dict
 from workbench.fusion.trainer import accumulate_gradients, make_trainer
 from workbench.pattern.model import Pattern
 
@@ -25,14 +27,19 @@ class Twin:
 
     `results` holds a step's loss and gradient norm, in the order of the steps. Every step has tokens of its own, drawn from
     `seed` and the step's number: on one batch for ever, gradients would shrink to denormal numbers, which are slow.
+    `lean=False` has fused blocks run upstream's own forward.
     """
 
-    def __init__(self, pattern: Pattern, problem: Problem, *, seed: int, dtype: str, backend: str) -> None:
+    def __init__(
+        self, pattern: Pattern, problem: Problem, *, seed: int, dtype: str, backend: str, lean: bool = True
+    ) -> None:
         self.pattern = pattern
         self.problem = problem
         self.seed = seed
         self.results: list[tuple[float, float]] = []
         model = build_model(pattern, problem.sizes, seed=seed, dtype=dtype, backend=backend)
+        for _, stack in stacks(model):
+            stack.lean = lean
         self.trainer = make_trainer(model, learning_rate=_LEARNING_RATE)
         self._tokens: Any = None
         self._mark: Callable[[], None] | None = None
@@ -82,6 +89,20 @@ def check_same(fused: Twin, unfused: Twin) -> None:
                 "workbench verify says where they part"
             )
             raise NotTheSame(text, {"step": step, "fused": _named(left), "unfused": _named(right)})
+
+
+def check_same_weights(fused: Twin, unfused: Twin) -> None:
+    """Raise `NotTheSame` unless every weight, by canonical name, has the same bits in both: what their steps came to."""
+    left, right = (canonical_state_dict(twin.trainer.model) for twin in (fused, unfused))
+    assert left.keys() == right.keys(), "twins have the same sub-layers, and those the same weights"
+    differing = [name for name, tensor in left.items() if not torch.equal(tensor, right[name])]
+    if differing:
+        steps = len(fused.results)
+        raise NotTheSame(
+            f"after {steps} steps, {len(differing)} of {len(left)} weights are not the same bits in {fused.pattern} and "
+            f"{unfused.pattern}, the first is {differing[0]}: their speeds are not compared. workbench verify says where they part",
+            {"steps": steps, "weights": len(left), "differing": differing},
+        )
 
 
 def _named(result: tuple[float, float]) -> dict[str, float]:

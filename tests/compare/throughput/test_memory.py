@@ -1,0 +1,73 @@
+import os
+
+import pytest
+import torch
+
+from workbench.compare.throughput.memory import peak_bytes
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's allocator rounds up to its blocks")
+
+
+def test_what_is_alive_at_once_is_added():
+    def step():
+        kept = torch.zeros(1000)  # 4,000 bytes
+        also = torch.zeros(1000)  # 8,000
+        del kept  # 4,000
+        third = torch.zeros(500)  # 6,000
+        return also, third
+
+    assert peak_bytes(step) == 8_000
+
+
+def test_one_after_the_other_is_not():
+    def step():
+        for _ in range(5):
+            torch.zeros(1000)
+
+    assert peak_bytes(step) == 4_000
+
+
+def test_what_was_there_before_is_not_in_it():
+    weights = torch.zeros(100_000)
+    assert peak_bytes(lambda: weights[:250].exp()) == 1_000
+
+
+def test_what_a_step_replaces_goes_down_too():
+    """Each step makes its new state before it drops the old one: two at once, of which one was there at the start."""
+    held = [torch.zeros(1000)]
+
+    def step():
+        new = torch.zeros(1000)
+        held[0] = new
+        torch.zeros(1000)
+
+    assert peak_bytes(step) == 4_000
+
+
+def test_what_autograd_keeps_for_the_backward():
+    """exp keeps its result for the backward. Only with autograd are both results of a chain alive at once, twice over."""
+    weight = torch.zeros(1000, requires_grad=True)
+
+    def forward():
+        return weight.exp().exp().exp()
+
+    with torch.no_grad():
+        assert peak_bytes(forward) == 8_000  # an input and its result
+    assert peak_bytes(forward) == 12_000
+
+
+def test_temporaries_inside_of_an_operator():
+    """Sorting makes values and indices, whatever of them is returned; more is its own."""
+    values = torch.arange(1000.0)
+    assert peak_bytes(lambda: values.sort().values) >= 4_000 + 8_000
+
+
+def test_nothing_is_written_to_standard_error_but_what_others_write(capfd):
+    old = [torch.zeros(1000)]
+
+    def step():
+        old.clear()  # released in the profile, made before: torch's allocator says so
+        os.write(2, b"said in the step\n")
+
+    peak_bytes(step)
+    assert capfd.readouterr().err == "said in the step\n" * 2
