@@ -239,7 +239,6 @@ CALLS: dict[str, tuple[Any, Any]] = {
         ("fla causal_conv1d", "output_final_state", True),
         ("fla causal_conv1d", "backend", "cuda"),
         ("fla causal_conv1d", "cp_context", object()),
-        (SCAN, "return_varlen_states", True),
         (SPLIT, "rmsnorm_weight", ONE),
         (SPLIT, "outproj_weight", ONE),
         (SPLIT, "outproj_bias", ONE),
@@ -255,13 +254,16 @@ def test_unsupported_arguments_are_named(function: str, name: str, value: Any) -
 
 CU, IDX = torch.tensor([0, 20]), torch.zeros(1, LENGTH)
 PACKED, LEAVE = "packed sequences", "carry no states; leave them out"
+ASK = "ask for return_varlen_states"
 TOO_LONG = "shapes do not fit: x [1, 20, 4, 3], dt [1, 21, 4], B [1, 20, 2, 5], C [1, 20, 2, 5]"
 UNEVEN = "48 channels are not 2·h·p + 2·g·n + h with 4 heads (h) of 3 (p) and 3 groups (g)"
 CONTRADICTIONS: list[tuple[str, int, dict[str, Any], str]] = [
     ("causal_conv1d_fn", 1, {"seq_idx": IDX, "initial_states": ONE}, f"{PACKED} (seq_idx) {LEAVE}"),
     ("causal_conv1d_fn", 1, {"seq_idx": IDX, "return_final_states": True}, f"{PACKED} (seq_idx) {LEAVE}"),
-    (SCAN, 1, {"seq_idx": IDX, "initial_states": ONE}, f"{PACKED} {LEAVE}"),
-    (SCAN, 1, {"cu_seqlens": CU, "return_final_states": True}, f"{PACKED} {LEAVE}"),
+    (SCAN, 1, {"seq_idx": IDX, "initial_states": ONE}, f"{PACKED} (seq_idx) {LEAVE}, or give cu_seqlens"),
+    (SCAN, 1, {"seq_idx": IDX, "return_final_states": True}, f"{PACKED} (seq_idx) {LEAVE}, or give cu_seqlens"),
+    (SCAN, 1, {"cu_seqlens": CU, "return_final_states": True}, f"{PACKED} (cu_seqlens) have a state each; {ASK}"),
+    (SCAN, 1, {"return_varlen_states": True}, "return_varlen_states needs cu_seqlens, which say where sequences end"),
     (SCAN, 1, {"cu_seqlens": CU, "seq_idx": IDX}, "seq_idx and cu_seqlens say the same; give one of them"),
     (DELTA, 1, {"cu_seqlens": CU, "output_final_state": True}, f"{PACKED} (cu_seqlens) {LEAVE}"),
     (DELTA, 1, {"cu_seqlens": CU, "initial_state": ONE}, f"{PACKED} (cu_seqlens) {LEAVE}"),

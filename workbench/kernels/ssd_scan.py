@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from workbench.kernels.once import differentiable_once
 from workbench.kernels.ssd_cuts import Cuts
 from workbench.kernels.ssd_span import Chunks, heads_first
 from workbench.kernels.ssd_states import StatesBack, StatesOnward
@@ -63,7 +63,7 @@ class _Scan(torch.autograd.Function):
         return y, last
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once("the chunked scan of Mamba-2")
     def backward(ctx: Any, dy: Tensor | None, dlast: Tensor | None) -> tuple[Tensor | None, ...]:
         *inputs, entering = ctx.saved_tensors
         return (None, None, *_backward(Inputs(*inputs), entering, ctx.cuts, dy, dlast))
