@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cli.output import deliver, json_text, terminal_width
 from workbench.cli.patterns import only
-from workbench.cli.training_progress import Said, TwinSaid
+from workbench.cli.training_progress import Said
 from workbench.compare.training.directory import check_place
 from workbench.compare.training.settings import TrainingSettings
 from workbench.errors import WorkbenchError
@@ -55,7 +55,7 @@ def _one(args: argparse.Namespace, pattern: Pattern, data: Any, settings: Traini
     from workbench.compare.training.stopping import TrainingStopped
 
     stream = sys.stderr if args.json else sys.stdout
-    watcher = Said(stream, quiet=args.quiet, bar=not args.quiet and sys.stderr.isatty())
+    watcher = Said(stream, quiet=args.quiet)
     try:
         run = train(
             pattern,
@@ -92,7 +92,7 @@ def _twins(
     from workbench.compare.training.twins import train_twins
 
     stream = sys.stderr if args.json else sys.stdout
-    watcher = TwinSaid(stream, quiet=args.quiet, bar=not args.quiet and sys.stderr.isatty())
+    watcher = Said(stream, quiet=args.quiet)
     try:
         twins = train_twins(
             pattern, against, data=data, settings=settings, sizes=sizes, watchers=[watcher], minutes=args.minutes

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from tests.compare.training.counting import Counting
 from tests.compare.training.runs import PATTERN, SIZES, run, settings
 from workbench.compare.data.batch import Batch
+from workbench.compare.training.defaults import TRAINING_SIZES
 from workbench.compare.training.learner import Learner, sizes_for, stream_seed
 from workbench.errors import WorkbenchError
 from workbench.fusion.model import forward_logits
@@ -123,3 +124,10 @@ def test_without_clipping_the_norm_is_measured_all_the_same():
     free, loose = learner(clip_grad=0.0).step(), learner(clip_grad=1e9).step()
     assert (free.loss, free.grad_norm) == (loose.loss, loose.grad_norm)
     assert free.grad_norm > 0.01
+
+
+@pytest.mark.parametrize("pattern", ["MG*-E", "[D-]", "[+E]/M"])
+def test_the_default_sizes_fit_every_symbol(pattern):
+    data = Counting()
+    made = Learner.build(Pattern(pattern), sizes_for(TRAINING_SIZES, data), data, settings())
+    assert made.step().loss == pytest.approx(math.log(32), rel=0.1)
