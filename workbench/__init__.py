@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from workbench.checkpoint.inspect import inspect
     from workbench.checkpoint.inspection import Inspection
     from workbench.checkpoint.opening import open_checkpoint
+    from workbench.compare.data.opening import open_data
     from workbench.compare.equivalence import verify
+    from workbench.compare.sweep.result import Sweep
+    from workbench.compare.sweep.run import sweep
+    from workbench.compare.throughput.measure import throughput
+    from workbench.compare.throughput.result import Throughput
+    from workbench.compare.training.loop import train
+    from workbench.compare.training.record import TrainingRun
+    from workbench.compare.training.settings import TrainingSettings
+    from workbench.compare.training.twin_runs import Twins
+    from workbench.compare.training.twins import train_twins
     from workbench.compare.verdict import Verdict
     from workbench.cost.balance import Balance
     from workbench.cost.ranks import Parallel
@@ -28,6 +38,7 @@ if TYPE_CHECKING:
     from workbench.pattern.model import Pattern
     from workbench.ui.diff_browser import DiffBrowser
     from workbench.ui.editor import Editor
+    from workbench.ui.training_chart import TrainingChart
 
 _HOMES = {
     "Architecture": "workbench.arch.architecture",
@@ -43,6 +54,12 @@ _HOMES = {
     "Parallel": "workbench.cost.ranks",
     "Pattern": "workbench.pattern.model",
     "PatternError": "workbench.pattern.diagnostics",
+    "Sweep": "workbench.compare.sweep.result",
+    "Throughput": "workbench.compare.throughput.result",
+    "TrainingChart": "workbench.ui.training_chart",
+    "TrainingRun": "workbench.compare.training.record",
+    "TrainingSettings": "workbench.compare.training.settings",
+    "Twins": "workbench.compare.training.twin_runs",
     "Verdict": "workbench.compare.verdict",
     "best_stages": "workbench.cost.stages",
     "check": "workbench.pattern.checks",
@@ -51,8 +68,13 @@ _HOMES = {
     "estimate": "workbench.cost.summary",
     "inspect": "workbench.checkpoint.inspect",
     "open_checkpoint": "workbench.checkpoint.opening",
+    "open_data": "workbench.compare.data.opening",
     "preset": "workbench.arch.presets",
     "presets": "workbench.arch.presets",
+    "sweep": "workbench.compare.sweep.run",
+    "throughput": "workbench.compare.throughput.measure",
+    "train": "workbench.compare.training.loop",
+    "train_twins": "workbench.compare.training.twins",
     "verify": "workbench.compare.equivalence",
 }
 
@@ -66,6 +88,10 @@ _VIEWS = {
     "Diff": "workbench.views.diff",
     "Inspection": "workbench.views.inspection",
     "Pattern": "workbench.views.pattern",
+    "Sweep": "workbench.views.sweep",
+    "Throughput": "workbench.views.throughput",
+    "TrainingRun": "workbench.views.training",
+    "Twins": "workbench.views.twins",
     "Verdict": "workbench.views.verdict",
 }
 
@@ -79,6 +105,10 @@ _SHOWN_BY = {
     "inspect": ("Inspection",),
     "preset": ("Architecture",),
     "presets": ("Architecture",),
+    "sweep": ("Sweep", "TrainingRun"),
+    "throughput": ("Throughput",),
+    "train": ("TrainingRun",),
+    "train_twins": ("Twins", "TrainingRun"),
     "verify": ("Verdict",),
 }
 
@@ -96,6 +126,12 @@ __all__ = [
     "Parallel",
     "Pattern",
     "PatternError",
+    "Sweep",
+    "Throughput",
+    "TrainingChart",
+    "TrainingRun",
+    "TrainingSettings",
+    "Twins",
     "Verdict",
     "best_stages",
     "check",
@@ -104,8 +140,13 @@ __all__ = [
     "estimate",
     "inspect",
     "open_checkpoint",
+    "open_data",
     "preset",
     "presets",
+    "sweep",
+    "throughput",
+    "train",
+    "train_twins",
     "verify",
 ]
 

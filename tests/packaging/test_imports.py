@@ -54,9 +54,10 @@ def test_the_check_can_fail():
 
 def test_public_names_are_pinned():
     assert workbench.__all__ == [
-        "Architecture", "Balance", "Converted", "Cost", "Diagnostic", "Diff", "DiffBrowser", "Editor", "Inspection", "ModelSizes",
-        "Parallel", "Pattern", "PatternError", "Verdict", "best_stages", "check", "convert", "diff", "estimate", "inspect",
-        "open_checkpoint", "preset", "presets", "verify",
+        "Architecture", "Balance", "Converted", "Cost", "Diagnostic", "Diff", "DiffBrowser", "Editor", "Inspection",
+        "ModelSizes", "Parallel", "Pattern", "PatternError", "Sweep", "Throughput", "TrainingChart", "TrainingRun",
+        "TrainingSettings", "Twins", "Verdict", "best_stages", "check", "convert", "diff", "estimate", "inspect",
+        "open_checkpoint", "open_data", "preset", "presets", "sweep", "throughput", "train", "train_twins", "verify",
     ]  # fmt: skip
     assert dir(workbench) == sorted(workbench.__all__)
 

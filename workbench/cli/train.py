@@ -20,7 +20,7 @@ from workbench.render.files import check_target
 if TYPE_CHECKING:
     from workbench.arch.sizes import ModelSizes
     from workbench.compare.training.record import TrainingRun
-    from workbench.compare.training.twins import Twins
+    from workbench.compare.training.twin_runs import Twins
 
 FINE, DIFFERENT, INTERRUPTED = 0, 1, 130
 STEPS = 500  # where neither --steps nor --minutes says
@@ -104,7 +104,9 @@ def _twins(
         return INTERRUPTED
     _hand_out([twins.left, twins.right], twins.to_json(), args)
     if not args.json:
-        deliver(_shown(twins.left, args.quiet) + "\n" + _twin_verdict(twins), None, False)
+        from workbench.views.twins import verdict
+
+        deliver(_shown(twins.left, args.quiet) + "\n" + verdict(twins), None, False)
     return FINE if twins.identical else DIFFERENT
 
 
@@ -181,13 +183,3 @@ def _shown(run: TrainingRun, quiet: bool) -> str:
         return verdict(run)
     page = Document(f"Training of {run.pattern}", (facts(run), result_table(run)))
     return f"\n{text.render(page, terminal_width())}\n{verdict(run)}"
-
-
-def _twin_verdict(twins: Twins) -> str:
-    both = f"{twins.left.pattern} and {twins.right.pattern}"
-    if twins.identical:
-        return f"{both}: every loss and gradient norm of {len(twins.left.steps)} steps has the same bits"
-    return (
-        f"{both} differ from step {twins.first_difference}: losses by up to {twins.largest_loss_difference:.3g}, gradient norms by "
-        f"up to {twins.largest_grad_norm_difference:.3g}"
-    )

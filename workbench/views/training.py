@@ -1,14 +1,22 @@
-"""A finished training run as a table and a sentence: what the model reached against what predictors without a model reach."""
+"""A finished training run as a scene: what the model reached against what predictors without a model reach, and its curve."""
 
 from __future__ import annotations
 
 import math
 
 from workbench.compare.training.record import Baseline, TrainingRun
-from workbench.render import scene
+from workbench.render import notebook, scene, text
+from workbench.views.curves import loss_chart
 from workbench.views.numbers import count, duration
 
 _SKIPPED = 1  # steps whose time is left out of the speed: the first allocates and compiles
+
+
+def mimebundle(run: TrainingRun) -> dict[str, str]:
+    """What a notebook shows for a run."""
+    parts = (facts(run), scene.Paragraph(f"{run.pattern}: {verdict(run)}."), result_table(run), loss_chart([run]))
+    shown = scene.Document(f"Training of {run.pattern}", parts)
+    return {"text/plain": text.render(shown).rstrip("\n"), "text/html": notebook.render(shown)}
 
 
 def result_table(run: TrainingRun) -> scene.Table:

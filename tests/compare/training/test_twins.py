@@ -11,7 +11,8 @@ import pytest
 from tests.compare.training.counting import Counting
 from tests.compare.training.runs import SIZES, WITH_EXPERTS, bits, run, settings
 from workbench.compare.training.record import Evaluation, Step
-from workbench.compare.training.twins import compared, train_twins
+from workbench.compare.training.twin_runs import compared
+from workbench.compare.training.twins import train_twins
 from workbench.errors import WorkbenchError
 
 

@@ -6,9 +6,9 @@ Life of a record: `workbench.compare.training` measures the points one by one an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from workbench.errors import WorkbenchError
 
@@ -55,6 +55,9 @@ class Evaluation:
 @dataclass(frozen=True)
 class TrainingRun:
     """One model, trained. `steps` and `evaluations` in order; `environment` and `settings` say what it was obtained with."""
+
+    # How a notebook shows a run; the views set it (`workbench/__init__.py`).
+    view: ClassVar[Callable[[TrainingRun], dict[str, str]] | None] = None
 
     pattern: str
     parameters: int
@@ -114,3 +117,8 @@ class TrainingRun:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise WorkbenchError(f"not a training run: {error!s:.200}") from error
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        if TrainingRun.view is None:
+            return {"text/plain": repr(self)}
+        return TrainingRun.view(self)

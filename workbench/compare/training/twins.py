@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from workbench.arch.sizes import ModelSizes
 from workbench.compare.data.batch import Data
@@ -14,46 +13,18 @@ from workbench.compare.training.environment import environment
 from workbench.compare.training.identity import describe
 from workbench.compare.training.learner import Learner, sizes_for
 from workbench.compare.training.loop import checked_pattern, evaluation_is_due, training_run
-from workbench.compare.training.record import TrainingRun
 from workbench.compare.training.settings import TrainingSettings
 from workbench.compare.training.stopping import stop_requests
+from workbench.compare.training.twin_runs import Twins, compared
 from workbench.compare.training.watching import Point, Start, begin
 from workbench.errors import WorkbenchError
 from workbench.fusion import runtime
 from workbench.fusion.stack_spec import choose_backend
 from workbench.pattern.model import Pattern
 
-SCHEMA = "workbench.training-twins/1"
 SIDES = ("left", "right")
 
 type TwinWatcher = Callable[[Point, str], object]
-
-
-@dataclass(frozen=True)
-class Twins:
-    """Both runs, step for step on the same batches. Differences are largest absolute ones over all steps and evaluations;
-    `first_difference` is the step where a loss or a gradient norm first had other bits, None where none had."""
-
-    left: TrainingRun
-    right: TrainingRun
-    identical: bool
-    largest_loss_difference: float
-    largest_grad_norm_difference: float
-    first_difference: int | None
-    stopped_by: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON data; each run as `TrainingRun.to_json` gives it."""
-        return {
-            "schema": SCHEMA,
-            "identical": self.identical,
-            "largest_loss_difference": self.largest_loss_difference,
-            "largest_grad_norm_difference": self.largest_grad_norm_difference,
-            "first_difference": self.first_difference,
-            "stopped_by": self.stopped_by,
-            "left": self.left.to_json(),
-            "right": self.right.to_json(),
-        }
 
 
 def train_twins(
@@ -119,32 +90,7 @@ def train_twins(
     return compared(left, right, stopped_by=by)
 
 
-def compared(left: TrainingRun, right: TrainingRun, stopped_by: str | None = None) -> Twins:
-    """Two runs of the same settings on the same data, compared point by point."""
-    losses = [(one.step, one.loss, other.loss) for one, other in zip(left.steps, right.steps, strict=True)]
-    losses += [(one.step, one.loss, other.loss) for one, other in zip(left.evaluations, right.evaluations, strict=True)]
-    norms = [(one.step, one.grad_norm, other.grad_norm) for one, other in zip(left.steps, right.steps, strict=True)]
-    different = [step for step, one, other in losses + norms if not _same(one, other)]
-    return Twins(
-        left,
-        right,
-        identical=not different,
-        largest_loss_difference=max((_distance(one, other) for _, one, other in losses), default=0.0),
-        largest_grad_norm_difference=max((_distance(one, other) for _, one, other in norms), default=0.0),
-        first_difference=min(different, default=None),
-        stopped_by=stopped_by,
-    )
-
-
 # ------------------------------------------------------------------------------------------------------
-
-
-def _same(one: float, other: float) -> bool:
-    return one.hex() == other.hex()
-
-
-def _distance(one: float, other: float) -> float:
-    return 0.0 if _same(one, other) else abs(one - other)
 
 
 def _twin_patterns(pattern: Pattern | str, against: Pattern | str | None) -> tuple[Pattern, Pattern]:
