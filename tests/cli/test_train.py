@@ -13,6 +13,7 @@ from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
 
 from workbench.cli.train import resume_command
 from workbench.compare.training.record import Baseline, Evaluation, Step, TrainingRun
@@ -101,6 +102,7 @@ def test_every_option_is_passed_on(run, fake_train, tmp_path):
         *("train", "-M", "--sizes", "sizes.json", "--steps", "9", "--rows", "2", "--micro-batches", "3", "--seed", "0"),
         *("--learning-rate", "0.01", "--warmup", "4", "--clip-grad", "0", "--evaluate-every", "5", "--dtype", "bf16"),
         *("--backend", "local", "--data", "mqar", "--sequence", "64", "--directory", "run", "--resume", "--quiet"),
+        *("--threads", "1"),
     )
     assert (done.status, done.out, done.err) == (0, "below the bigram baseline by 0.500 nats\n", "")
     (pattern, data, settings, options) = fake_train.calls[0]
@@ -174,6 +176,44 @@ def test_twins(run, fake_train, monkeypatch, tmp_path, identical):
     )
     assert "M*-" in (tmp_path / "twins.svg").read_text()
     assert json.loads(run("train", "M[*-]", "--against", "M*-", "--json").out) == {"identical": identical}
+
+
+def test_with_minutes_the_quicker_thread_count_is_taken(run, fake_train, monkeypatch):
+    budget, learner = ModuleType("workbench.compare.training.budget"), ModuleType("workbench.compare.training.learner")
+    asked = []
+
+    def seconds_by_threads(pattern, sizes, data, settings, candidates):
+        asked.append(candidates)
+        return dict.fromkeys(candidates, 9.0) | {1: 0.5}
+
+    budget.seconds_by_threads = seconds_by_threads
+    learner.sizes_for = lambda sizes, data: sizes
+    for module in (budget, learner):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        done = run("train", "M", "--minutes", "1")
+        assert (asked, torch.get_num_threads()) == ([(2, 1)], 1)
+        assert done.out.splitlines()[0] == "threads: 1 (2: 9000 ms a step, 1: 500 ms a step)"
+        torch.set_num_threads(2)
+        for arguments in (("--steps", "1"), ("--minutes", "1", "--threads", "2")):
+            run("train", "M", *arguments)
+            assert (len(asked), torch.get_num_threads()) == (1, 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_resumed_run_has_the_threads_that_it_began_with(run, fake_train, tmp_path):
+    stored = {"schema": "workbench.run/1", "sizes": {}, "settings": {}, "data": {}, "environment": {"threads": 2}}
+    (tmp_path / "run.json").write_text(json.dumps(stored))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert run("train", "M", "--directory", ".", "--resume", "--minutes", "1").status == 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_interrupted_run_says_how_to_go_on(run, fake_train):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.cli.output import deliver, json_text, terminal_width
 from workbench.cli.patterns import only
 from workbench.cli.training_progress import Said
-from workbench.compare.training.directory import check_place
+from workbench.compare.training.directory import check_place, stored_threads
 from workbench.compare.training.settings import TrainingSettings
 from workbench.errors import WorkbenchError
 from workbench.pattern.model import Pattern
@@ -19,8 +19,8 @@ from workbench.render.files import check_target
 
 if TYPE_CHECKING:
     from workbench.arch.sizes import ModelSizes
+    from workbench.compare.data.batch import Data
     from workbench.compare.training.record import TrainingRun
-    from workbench.compare.training.twin_runs import Twins
 
 FINE, DIFFERENT, INTERRUPTED = 0, 1, 130
 STEPS = 500  # where neither --steps nor --minutes says
@@ -40,17 +40,14 @@ def run_train(args: argparse.Namespace) -> int:
 
     from workbench.compare.data.opening import open_data
 
-    if args.threads is not None:
-        import torch
-
-        torch.set_num_threads(args.threads)
     data = open_data(args.data, sequence=args.sequence, seed=args.seed)
+    _set_threads(args, pattern, data, settings, sizes)
     return (
         _twins(args, pattern, against, data, settings, sizes) if twins else _one(args, pattern, data, settings, sizes)
     )
 
 
-def _one(args: argparse.Namespace, pattern: Pattern, data: Any, settings: TrainingSettings, sizes: ModelSizes) -> int:
+def _one(args: argparse.Namespace, pattern: Pattern, data: Data, settings: TrainingSettings, sizes: ModelSizes) -> int:
     from workbench.compare.training.loop import train
     from workbench.compare.training.stopping import TrainingStopped
 
@@ -85,7 +82,7 @@ def _twins(
     args: argparse.Namespace,
     pattern: Pattern,
     against: Pattern | None,
-    data: Any,
+    data: Data,
     settings: TrainingSettings,
     sizes: ModelSizes,
 ) -> int:
@@ -147,6 +144,29 @@ def _settings(args: argparse.Namespace) -> TrainingSettings:
         # With --minutes the plan says when.
         every = 0 if args.minutes is not None else max(1, -(-settings.steps // EVALUATIONS))
     return replace(settings, **given, evaluate_every=every)
+
+
+def _set_threads(
+    args: argparse.Namespace, pattern: Pattern, data: Data, settings: TrainingSettings, sizes: ModelSizes
+) -> None:
+    """Torch's threads: those that were asked for, those that the run to resume began with, else as many as there are cores,
+    or one, where a time budget is to be used well and one is quicker."""
+    import torch
+
+    count = args.threads
+    if count is None and args.resume:
+        count = stored_threads(args.directory)
+    if count is None and args.minutes is not None and torch.get_num_threads() > 1 and not torch.cuda.is_available():
+        from workbench.compare.training.budget import seconds_by_threads
+        from workbench.compare.training.learner import sizes_for
+
+        measured = seconds_by_threads(pattern, sizes_for(sizes, data), data, settings, (torch.get_num_threads(), 1))
+        count = min(measured, key=lambda each: measured[each])
+        if not args.quiet:
+            said = ", ".join(f"{each}: {seconds * 1e3:.0f} ms a step" for each, seconds in measured.items())
+            print(f"threads: {count} ({said})", file=sys.stderr if args.json else sys.stdout, flush=True)
+    if count is not None:
+        torch.set_num_threads(count)
 
 
 def _check_targets(args: argparse.Namespace, twins: bool) -> None:

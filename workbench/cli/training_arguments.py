@@ -50,7 +50,12 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--clip-grad", metavar="X", type=tolerance, help="largest gradient norm, 0: any (default: 1)")
     run.add_argument("--evaluate-every", metavar="N", type=positive, help="steps (default: about 8 evaluations)")
     run.add_argument("--seed", type=natural, default=1234, help="seed of weights and data (default: 1234)")
-    run.add_argument("--threads", metavar="N", type=positive, help="torch's threads (default: as many as cores)")
+    run.add_argument(
+        "--threads",
+        metavar="N",
+        type=positive,
+        help="torch's threads (default: as many as cores; with --minutes one, where that is quicker; resumed: as it began)",
+    )
     kept = parser.add_argument_group("what is kept")
     kept.add_argument("--directory", metavar="DIR", type=plain, help="keep the run there, so that it can be resumed")
     kept.add_argument("--resume", action="store_true", help="go on with the run in DIR, to the same bits")

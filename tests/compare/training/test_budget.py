@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
-from tests.compare.training.runs import Crash, bits, crash_at, run, settings
+from tests.compare.training.counting import Counting
+from tests.compare.training.runs import PATTERN, SIZES, Crash, bits, crash_at, run, settings
 from workbench.compare.training import budget
-from workbench.compare.training.budget import evaluate_every, planned
+from workbench.compare.training.budget import evaluate_every, planned, seconds_by_threads
+from workbench.compare.training.learner import sizes_for
 from workbench.errors import WorkbenchError
+from workbench.pattern.model import Pattern
 
 FREE = settings(evaluate_every=0)
 
@@ -60,3 +64,12 @@ def test_a_planned_run_is_that_run_and_is_resumed_as_planned(tmp_path, monkeypat
     # Measuring has left no trace in the numbers.
     assert bits(resumed) == bits(run(changes={"steps": 6, "evaluate_every": 3}))
     assert resumed.environment["plan"] == stored["plan"]
+
+
+def test_thread_counts_are_measured_in_turns_and_left_as_they_were(monkeypatch):
+    monkeypatch.setattr(budget, "_MEASURE_SECONDS", 0.0)
+    data = Counting()
+    measured = seconds_by_threads(Pattern(PATTERN), sizes_for(SIZES, data), data, FREE, (2, 1))
+    assert list(measured) == [2, 1]
+    assert all(seconds > 0 for seconds in measured.values())
+    assert torch.get_num_threads() == 1

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import torch
 
 from workbench.arch.sizes import ModelSizes
 from workbench.compare.data.batch import Data
@@ -19,6 +22,7 @@ EVALUATIONS = 8  # at most, of a run whose number is not given
 _EVALUATING = 0.15  # of the time, at most, where more than one evaluation would take more
 _RESERVE = 0.03  # of the time: checkpoints, the log, whoever watches
 _MEASURE_SECONDS = 4.0
+_TURNS = 3  # of each thread count
 _LEAST, _MOST = 3, 50  # steps that are measured, after one that is not: it allocates and compiles
 
 
@@ -80,6 +84,33 @@ def measured_plan(
     gc.collect()  # a wrapped model is in reference cycles, and the run's own comes next
     spent = time.perf_counter() - start
     return planned(minutes, statistics.median(seconds) * models, evaluation.seconds * models, spent, settings)
+
+
+def seconds_by_threads(
+    pattern: Pattern, sizes: ModelSizes, data: Data, settings: TrainingSettings, candidates: Sequence[int]
+) -> dict[int, float]:
+    """Thread count → the median seconds of a step with it, measured in turns on one throw-away model.
+
+    More threads are not always quicker: small matrices gain little from a second core, and where other programs use the
+    cores, threads that wait for one another take many times as long as one. Torch's thread count is left as it was.
+    """
+    before = torch.get_num_threads()
+    twin = Learner.build(pattern, sizes, data, replace(settings, steps=_MOST))
+    seconds: dict[int, list[float]] = {count: [] for count in candidates}
+    try:
+        twin.step()
+        for _ in range(_TURNS):
+            for count in candidates:
+                torch.set_num_threads(count)
+                twin.step()  # the first with another count starts or stops threads
+                seconds[count] += [twin.step().seconds for _ in range(_LEAST)]
+            if sum(map(sum, seconds.values())) > _MEASURE_SECONDS:
+                break
+    finally:
+        torch.set_num_threads(before)
+    del twin
+    gc.collect()
+    return {count: statistics.median(found) for count, found in seconds.items()}
 
 
 def planned(

@@ -143,6 +143,12 @@ def check_place(path: str | Path, resume: bool) -> None:
             )
 
 
+def stored_threads(path: str | Path) -> int | None:
+    """Torch's thread count when the run was begun: with another, its last bits would change. None where it is not said."""
+    count = RunDirectory(Path(path)).stored()["environment"].get("threads")
+    return count if isinstance(count, int) and count > 0 else None
+
+
 @contextmanager
 def open_directory(path: str | Path, *, create: bool) -> Iterator[RunDirectory]:
     """The run directory, locked until the end of the block; made when it is missing and `create`.
