@@ -61,13 +61,13 @@ def best_chunk(lengths: list[int], largest: int) -> int:
     """The chunk for which all chunks together cost least, among `largest` and its halves down to 16 tokens.
 
     A chunk costs its tokens, once more as much at 128 (pairs of tokens against products with states, at a head width of 64
-    and a state of 128), and 16 tokens for being one.
+    and a state of 128), and 32 tokens for being one.
     """
 
     def cost(chunk: int) -> float:
-        return sum(-(-length // chunk) for length in lengths) * (chunk * (1 + chunk / 128) + 16)
+        return sum(-(-length // chunk) for length in lengths) * (chunk * (1 + chunk / 128) + 32)
 
-    return min((chunk for chunk in _halves(largest)), key=cost)
+    return min(_halves(largest), key=cost)
 
 
 def _halves(largest: int) -> list[int]:

@@ -76,7 +76,7 @@ class StatesBack:
         `seen` is exp(s_q) dy_q [d·b·g, q, r·p], or None where no state enters a chunk.
         """
         cuts = self._cuts
-        some = self._dlast is not None or not all(cuts.ends(number) for number in span.numbers)
+        some = self._dlast is not None or cuts.carry
         dleaving = here.empty_states(span.count) if some else None
         if seen is not None:
             seen, C, whole = seen.mT.unflatten(0, (span.count, -1)), here.C.unflatten(0, (span.count, -1)), here.whole()
