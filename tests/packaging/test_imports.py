@@ -85,3 +85,13 @@ def test_every_module_says_what_it_is(repo_root):
         if not ast.get_docstring(ast.parse(source)):
             silent.append(str(path.relative_to(repo_root)))
     assert silent == []
+
+
+@pytest.mark.parametrize("name", ["train", "train_twins", "sweep", "throughput", "verify"])
+def test_what_runs_models_is_imported_without_a_warning(name):
+    # Megatron must be imported by `workbench.fusion`: whoever imports it first gets torch.compile, and a warning.
+    program = f"from workbench import {name}"
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

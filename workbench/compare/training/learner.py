@@ -16,7 +16,6 @@ from typing import Any
 
 import psutil
 import torch
-from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,6 +27,7 @@ from workbench.errors import WorkbenchError
 from workbench.fusion import runtime
 from workbench.fusion.checkpointing import load_checkpoint, save_checkpoint
 from workbench.fusion.model import build_model, forward_logits
+from workbench.fusion.schedule import make_schedule
 from workbench.fusion.trainer import Trainer, make_trainer, train_step
 from workbench.pattern.model import Pattern
 
@@ -41,7 +41,7 @@ class Learner:
     data: Data
     settings: TrainingSettings
     trainer: Trainer
-    schedule: OptimizerParamScheduler
+    schedule: Any
     parameters: int
 
     @classmethod
@@ -57,7 +57,16 @@ class Learner:
             weight_decay=settings.weight_decay,
             clip_grad=settings.clip_grad,
         )
-        return cls(pattern, sizes, data, settings, trainer, make_schedule(trainer, settings), parameters)
+        schedule = make_schedule(
+            trainer,
+            steps=settings.steps,
+            warmup_steps=settings.warmup_steps,
+            learning_rate=settings.learning_rate,
+            min_learning_rate=settings.min_learning_rate,
+            decay=settings.decay,
+            weight_decay=settings.weight_decay,
+        )
+        return cls(pattern, sizes, data, settings, trainer, schedule, parameters)
 
     @property
     def done(self) -> int:
@@ -128,28 +137,6 @@ class Learner:
 def sizes_for(sizes: ModelSizes, data: Data) -> ModelSizes:
     """The sizes with the data's vocabulary and sequence length."""
     return replace(sizes, vocab_size=data.vocab_size, max_sequence_length=data.sequence)
-
-
-def make_schedule(trainer: Trainer, settings: TrainingSettings) -> OptimizerParamScheduler:
-    """Megatron's schedule over a trainer's optimizer: `.step(1)` before each optimizer step sets its learning rate.
-
-    Step k of n: k / warmup of the way up to `learning_rate`, then down to `min_learning_rate` at step n. (Megatron-LM steps the
-    schedule after the optimizer, so its first step has a learning rate of 0 and changes nothing.) A warm-up as long as the
-    run or longer, which megatron rejects, ends one step before the last.
-    """
-    return OptimizerParamScheduler(
-        trainer.optimizer,
-        init_lr=0.0,
-        max_lr=settings.learning_rate,
-        min_lr=settings.min_learning_rate,
-        lr_warmup_steps=min(settings.warmup_steps, settings.steps - 1),
-        lr_decay_steps=settings.steps,
-        lr_decay_style=settings.decay,
-        start_wd=settings.weight_decay,
-        end_wd=settings.weight_decay,
-        wd_incr_steps=settings.steps,
-        wd_incr_style="constant",
-    )
 
 
 def stream_seed(seed: int, step: int) -> int:
