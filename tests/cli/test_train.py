@@ -205,7 +205,14 @@ def test_with_minutes_the_quicker_thread_count_is_taken(run, fake_train, monkeyp
 
 
 def test_a_resumed_run_has_the_threads_that_it_began_with(run, fake_train, tmp_path):
-    stored = {"schema": "workbench.run/1", "sizes": {}, "settings": {}, "data": {}, "environment": {"threads": 2}}
+    stored = {
+        "schema": "workbench.run/1",
+        "symbols": "M",
+        "sizes": {},
+        "settings": {},
+        "data": {},
+        "environment": {"threads": 2},
+    }
     (tmp_path / "run.json").write_text(json.dumps(stored))
     before = torch.get_num_threads()
     try:

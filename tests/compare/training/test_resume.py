@@ -181,6 +181,13 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(died):
     assert (died / "checkpoints/unusable-iter_0000004").is_dir()
 
 
+def test_a_checkpoint_under_another_name_is_refused(died):
+    shutil.rmtree(died / "checkpoints/iter_0000004")
+    (died / "checkpoints/iter_0000002").rename(died / "checkpoints/iter_0000003")
+    with pytest.raises(WorkbenchError, match=r"iter_0000003 says that it was written after step 2"):
+        run(directory=died, resume=True)
+
+
 def test_what_a_killed_process_left_half_written_is_removed(died):
     (died / "checkpoints/.iter_0000006.partial").mkdir()
     (died / "checkpoints/.iter_0000006.partial/__0_0.distcp").write_bytes(b"half")

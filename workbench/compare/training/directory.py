@@ -53,8 +53,9 @@ class RunDirectory:
             found = read_json(path)
             if not isinstance(found, dict) or found.get("schema") != SCHEMA:
                 raise WorkbenchError(f"not a run: expected schema {SCHEMA!r}")
-            for part in ("sizes", "settings", "data", "environment"):
-                if not isinstance(found.get(part), dict):
+            parts = {"symbols": str} | dict.fromkeys(("sizes", "settings", "data", "environment"), dict)
+            for part, kind in parts.items():
+                if not isinstance(found.get(part), kind):
                     raise WorkbenchError(f"not a run: {part} is missing")
         return found
 

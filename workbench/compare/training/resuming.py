@@ -63,6 +63,8 @@ def _load_latest(folder: RunDirectory, points: list[Point], learner: Learner) ->
         except WorkbenchError as error:
             unusable[step] = str(error)
             continue
+        if learner.done != step:
+            raise WorkbenchError(f"{folder.checkpoint(step)} says that it was written after step {learner.done}")
         return unusable
     if unusable:
         reasons = "\n".join(f"  {folder.checkpoint(step)}: {reason}" for step, reason in unusable.items())
