@@ -6,6 +6,7 @@ What the counter cannot see, or sees wrongly, and what is compared instead:
   name are left out of the prediction;
 * the gradient of a depthwise convolution's weight is counted as if every channel met every other: a formula for
   grouped convolutions replaces its own, and `test_the_counters_own_formula_...` says by how much it is off;
+* a product that is added in place (`aten.baddbmm_`) has none either: the formula of a product replaces it;
 * elementwise work, softmax, norms, `topk`, scatters and sums have no formula: the prediction does not count them either;
 * an `einsum` over a single token is an elementwise product: sparse attention is compared from two tokens on;
 * recurrences token by token and decoding through them are elementwise, or run on kernels that are not here, and so does
@@ -52,7 +53,14 @@ def grouped_convolution_backward(gradient: Any, x: Any, weight: Any, *_: Any, ou
     return 2 * conv_flop_count(gradient, weight, gradient)
 
 
-CORRECTED = {torch.ops.aten.convolution_backward: grouped_convolution_backward}
+def added_product(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:
+    return 2 * left[0] * left[1] * left[2] * right[2]
+
+
+CORRECTED = {
+    torch.ops.aten.convolution_backward: grouped_convolution_backward,
+    torch.ops.aten.baddbmm_: added_product,
+}
 
 
 def build(pattern: str, sizes: ModelSizes, **fields: Any) -> Any:

@@ -17,7 +17,6 @@ def activation_letters(
     chunks = chunk_letters(sequence_length, LOCAL_CHUNKS.get(symbol, 1))
     later, many, padded = chunks["t"] > 1, micro_batch > 1, sequence_length % chunks["c"] > 0
     groups, separate = (sizes.mamba_num_groups or 1) > 1, many or later
-    single = sizes.gdn_num_value_heads == 1
     some = int((sizes.moe_topk or 0) > 1)
     return {
         **letters_of(sizes),
@@ -44,8 +43,6 @@ def activation_letters(
         "sig": int(sizes.moe_router_bias),
         "aux": int(sizes.aux_loss_coeff > 0),
         "padded": int(padded),
-        "strided": int(not padded and separate and not single),
-        "single": int(single),
         "many": int(many),
         "apart": int(groups and separate),
         "again": int(_copied_again(sizes, groups, many, later, bool(cast))),
