@@ -21,6 +21,7 @@ DEFAULTS = {
     "dtype": "fp32",
     "backend": "auto",
     "threads": None,
+    "clock": "wall",
     "plain": False,
 }
 
@@ -33,6 +34,9 @@ def fake_throughput(monkeypatch):
 
     def throughput(pattern, against, *, progress=None, **options):
         module.calls.append((str(pattern), str(against), options))
+        for seen in (("host", 0.0), ("host", 1.0), ("compute", 0.5)):
+            if progress is not None:
+                progress(*seen)
         if isinstance(module.found, Exception):
             raise module.found
         return module.found
@@ -53,8 +57,8 @@ def test_every_option_is_passed_on(run, fake_throughput, tmp_path):
     (tmp_path / "sizes.json").write_text('{"hidden_size": 32}')
     done = run(
         *("compare", "[*-]", "--against", "*-", "--repeat", "2", "--sizes", "sizes.json", "--regime", "host"),
-        *("--trials", "30", "--seconds", "1.5", "--seed", "0", "--threads", "2", "--dtype", "bf16"),
-        *("--backend", "local", "--plain", "--quiet"),
+        *("--trials", "30", "--seconds", "1.5", "--seed", "0", "--threads", "1", "--dtype", "bf16"),
+        *("--backend", "local", "--plain", "--clock", "cpu", "--quiet"),
     )
     assert (done.status, done.err, len(done.out.splitlines())) == (0, "", 2)
     options = {
@@ -65,7 +69,8 @@ def test_every_option_is_passed_on(run, fake_throughput, tmp_path):
         "seed": 0,
         "dtype": "bf16",
         "backend": "local",
-        "threads": 2,
+        "threads": 1,
+        "clock": "cpu",
         "plain": True,
     }
     assert fake_throughput.calls == [("[*-][*-]", "*-*-", options)]
@@ -120,8 +125,9 @@ def test_other_symbols_are_another_function(run, fake_throughput):
         (["[*-]", "--html", "old.html"], "old.html exists already"),
         (["[*-]", "--output", "v", "--html", "./v"], "--html and --output are both"),
         (["[*-]", "--output", "old.html", "--sizes", "old.html", "--force"], "belongs to old.html, which is only read"),
-        (["[*-]", "--trials", "0"], "expected a whole number of at least 1, not '0'"),
+        (["[*-]", "--trials", "5"], "expected a whole number of at least 6, not '5'"),
         (["[*-]", "--seconds", "0"], "expected a number above 0, not '0'"),
+        (["[*-]", "--clock", "cpu"], "CPU time is that of a step only with one thread, and the compute regime has"),
         (["[*-]", "--regime", "gpu"], "invalid choice: 'gpu'"),
     ],
 )
@@ -135,8 +141,17 @@ def test_bad_input_is_refused_before_anything_is_built(run, fake_throughput, tmp
 
 
 def test_an_error_of_the_run_is_bad_input(run, fake_throughput):
-    fake_throughput.found = WorkbenchError("trials must be a whole number of at least 6 pair, not 1")
-    assert run("compare", "[*-]", "--trials", "1", "--quiet").status == 2
+    fake_throughput.found = WorkbenchError("the te backend needs a CUDA device")
+    done = run("compare", "[*-]", "--quiet")
+    assert (done.status, done.err) == (2, "workbench: error: the te backend needs a CUDA device\n")
+
+
+def test_a_terminal_sees_a_bar(run, fake_throughput, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    done = run("compare", "[*-]")
+    for said in ("host:   0%", "host: 100%", "compute:  50%"):
+        assert said in done.err
+    assert "%" not in run("compare", "[*-]", "--quiet").err
 
 
 def test_bad_input_is_answered_without_torch():

@@ -51,7 +51,7 @@ The twins
 
 Where the host is the limit
   16 tokens a step · 64 wide · 1 thread · 500 pairs of trials ·
-  96.8 % of a step outside of arithmetic
+  96.8 % of a step outside of matrix products
 
   Parts of a step, host regime: medians of 500 pairs.
     phase                      fused ms      unfused ms                speedup  difference

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from workbench.cli.diff import check_targets
 from workbench.cli.output import deliver, json_text, printable, terminal_width
 from workbench.cli.patterns import only
+from workbench.compare.throughput.regimes import problems
 from workbench.compare.throughput.result import NotTheSame
 from workbench.compare.throughput.twins import has_fused, repeated, twin_patterns
 
@@ -45,6 +46,7 @@ def _compare(args: argparse.Namespace) -> int:
         from workbench.arch.sizes import ModelSizes
 
         sizes = ModelSizes.from_json(args.sizes)
+    problems(REGIMES[args.regime], sizes, args.threads, args.clock)
     if not args.quiet:
         if against is None and not has_fused(pattern):
             print(f"nothing is fused in {pattern}: it is compared fused everywhere", file=sys.stderr)
@@ -64,6 +66,7 @@ def _compare(args: argparse.Namespace) -> int:
             dtype=args.dtype,
             backend=args.backend,
             threads=args.threads,
+            clock=args.clock,
             plain=args.plain,
             progress=progress,
         )
@@ -79,14 +82,20 @@ def _bar(wanted: bool) -> Iterator[Callable[[str, float], None] | None]:
         return
     from tqdm import tqdm
 
-    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
-    with tqdm(total=1.0, bar_format=form, file=sys.stderr, leave=False, nrows=_LINES) as bar:
+    form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
+    with tqdm(total=100, bar_format=form, file=sys.stderr, leave=False, nrows=_LINES) as bar:
+        shown = [("", -1)]
 
         def show(measured: str, share: float) -> None:
-            if bar.desc != f"{measured}: ":
+            now = (measured, int(100 * share))
+            if shown[0] == now:
+                return
+            if shown[0][0] != measured:
                 bar.reset()
-                bar.set_description(measured)
-            bar.update(share - bar.n)
+                bar.set_description(measured, refresh=False)
+            shown[0] = now
+            bar.n = now[1]
+            bar.refresh()
 
         yield show
 

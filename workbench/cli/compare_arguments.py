@@ -6,6 +6,8 @@ import argparse
 
 from workbench.cli.patterns import plain
 from workbench.cli.values import natural, positive, positive_number
+from workbench.compare.throughput.regimes import CLOCKS
+from workbench.compare.throughput.result import FEWEST_PAIRS
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,12 +27,20 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
         default="both",
         help="tiny sizes, where the host is the limit, or larger ones, where the arithmetic is (default: both)",
     )
-    run.add_argument("--trials", metavar="N", type=positive, help="pairs of timed steps a regime, 6 or more")
+    run.add_argument(
+        "--trials", metavar="N", type=_pairs, help=f"pairs of timed steps a regime, at least {FEWEST_PAIRS}"
+    )
     run.add_argument(
         "--seconds", metavar="S", type=positive_number, help="time for them a regime (default: 20, without --trials)"
     )
     run.add_argument(
         "--plain", action="store_true", help="measure too what fusing gives where fused blocks do not run lean"
+    )
+    run.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="time as a user waits for it, or the process's CPU time, for a machine that others use too (default: wall)",
     )
     run.add_argument("--threads", metavar="N", type=positive, help="torch's (default: 1 in host, all in compute)")
     run.add_argument("--seed", type=natural, default=1234, help="seed of weights and data (default: 1234)")
@@ -40,3 +50,7 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--html", metavar="FILE", type=plain, help="write the result as one self-contained HTML page")
     output.add_argument("--output", metavar="FILE.json", type=plain, help="write the result as JSON")
     output.add_argument("--force", action="store_true", help="replace files that exist")
+
+
+def _pairs(text: str) -> int:
+    return natural(text, least=FEWEST_PAIRS)

@@ -23,6 +23,7 @@ COMPARE = """\
   workbench compare '[*-]' --repeat 24 --regime host
   workbench compare 'M[*-]M[ME]' --html speed.html --output speed.json
   workbench compare '[M-][*-]' --against '[M-]*-' --seconds 60 --threads 1
+  workbench compare '[*-]' --against '[*-]' --repeat 24    (a model against itself: chance alone)
 """
 
 PRESETS = """\

@@ -107,7 +107,7 @@ def _regime(regime: Regime, names: tuple[str, str]) -> scene.Section:
         scene.Fact(str(regime.sizes["hidden_size"]), "wide"),
         scene.Fact(count(regime.threads), noun(regime.threads, "thread")),
         scene.Fact(count(regime.trials), noun(regime.trials, "pair of trials", "pairs of trials")),
-        scene.Fact(percent(regime.host_share), "of a step outside of arithmetic"),
+        scene.Fact(percent(regime.host_share), f"of a step outside of {_arithmetic(regime)}"),
     )
     parts: tuple[scene.Part, ...] = (
         scene.Facts(facts),
@@ -117,6 +117,10 @@ def _regime(regime: Regime, names: tuple[str, str]) -> scene.Section:
         _sizes(regime),
     )
     return scene.Section(_TITLES.get(regime.name, words(regime.name).capitalize()), parts)
+
+
+def _arithmetic(regime: Regime) -> str:
+    return "matrix products" if regime.unfused.kernels is None else "kernels"
 
 
 def _plain(regime: Regime, names: tuple[str, str]) -> tuple[scene.Table, ...]:

@@ -197,6 +197,8 @@ def test_sizes_replace_those_of_a_regime():
         ({"seconds": 0.0}, "seconds must be a number above 0"),
         ({"seconds": float("nan")}, "seconds must be a number above 0"),
         ({"backend": "fast"}, "backend"),
+        ({"clock": "sun"}, "clock must be one of wall, cpu"),
+        ({"clock": "cpu", "threads": 2}, "CPU time is that of a step only with one thread, and the host regime has 2"),
     ],
 )
 def test_bad_options(options, said):

@@ -18,7 +18,6 @@ from workbench.compare.throughput.result import Interval
 
 RESAMPLES = 4_000
 LEVEL = 0.95  # the share of repetitions whose interval holds the true median
-FEWEST = 6  # values from which on an interval can have that level: all of five lie on one side of the median in 1 of 16
 
 
 def median_interval(
@@ -26,7 +25,7 @@ def median_interval(
 ) -> Interval:
     """The median of values in the order they were measured, with its interval: bootstrap percentiles or order statistics.
 
-    Blocks hold the cube root of the number of values, rounded up. Of fewer than `FEWEST` values the interval is from the
+    Blocks hold the cube root of the number of values, rounded up. Of fewer than `FEWEST_PAIRS` values the interval is from the
     least to the largest, and its level is lower.
     """
     measured = np.asarray(values, dtype=np.float64)

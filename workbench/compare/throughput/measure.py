@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,12 +14,12 @@ import torch
 
 from workbench.arch.sizes import ModelSizes
 from workbench.compare.environment import machine, torch_threads
-from workbench.compare.throughput.bootstrap import FEWEST, LEVEL, RESAMPLES, median_interval, speedup
+from workbench.compare.throughput.bootstrap import LEVEL, RESAMPLES, median_interval, speedup
 from workbench.compare.throughput.counting import arithmetic, count_calls, count_operators
 from workbench.compare.throughput.memory import peak_bytes
-from workbench.compare.throughput.regimes import Problem, problem
-from workbench.compare.throughput.result import PHASES, Phase, Regime, Throughput, Work
-from workbench.compare.throughput.timing import Clock, Pairs, alternate
+from workbench.compare.throughput.regimes import Problem, problems
+from workbench.compare.throughput.result import FEWEST_PAIRS, PHASES, Phase, Regime, Throughput, Work
+from workbench.compare.throughput.timing import Clock, HostClock, Pairs, alternate
 from workbench.compare.throughput.twin import Twin, check_same, check_same_weights
 from workbench.compare.throughput.twins import twin_patterns
 from workbench.errors import WorkbenchError, check_whole
@@ -44,6 +45,7 @@ def throughput(
     dtype: str = "fp32",
     backend: str = "auto",
     threads: int | None = None,
+    clock: str = "wall",
     plain: bool = False,
     progress: Progress | None = None,
 ) -> Throughput:
@@ -51,7 +53,8 @@ def throughput(
 
     Both are built from one seed in this process and train on the same tokens, in turn. In each regime (`regimes.REGIMES`;
     `sizes` and `threads` replace what it says) they run until `trials` pairs or `seconds` are over, 20 s where neither is
-    given. `plain` measures, in as many pairs again, what fusing gives where fused blocks do not run lean. `progress` is
+    given. `clock` is "wall" or, with one thread on a CPU, "cpu": the process's CPU time, which what else the machine does
+    adds little to. `plain` measures, in as many pairs again, what fusing gives where fused blocks do not run lean. `progress` is
     called with what is measured and the share of it that is done.
 
     Raises `NotTheSame` unless loss and gradient norm of every step, timed or not, and the weights in the end are the same
@@ -59,11 +62,9 @@ def throughput(
     `PatternError` and `WorkbenchError` as `twin_patterns` and `build_model` do.
     """
     left, right = twin_patterns(pattern, against)
-    problems = {name: problem(name, sizes, threads) for name in regimes}
-    if not problems:
-        raise WorkbenchError("no regime is given: there is nothing to measure")
+    posed_by_name = problems(regimes, sizes, threads, clock)
     if trials is not None:
-        check_whole("trials", trials, least=FEWEST, unit="pair")
+        check_whole("trials", trials, least=FEWEST_PAIRS, unit="pair")
     if seconds is not None and not 0 < seconds < float("inf"):
         raise WorkbenchError(f"seconds must be a number above 0, not {seconds!r}")
     if trials is None and seconds is None:
@@ -72,10 +73,10 @@ def throughput(
     runtime.require_single_process()
     load = os.getloadavg()[0]
     found = []
-    for name, posed in problems.items():
+    for name, posed in posed_by_name.items():
         with torch_threads(posed.threads):
             build = partial(Twin, problem=posed, seed=seed, dtype=dtype, backend=backend)
-            timed = partial(_timed, trials=trials, seconds=seconds)
+            timed = partial(_timed, trials=trials, seconds=seconds, clock=_clock(clock))
             regime = _regime(
                 name, posed, build(left), build(right), partial(timed, progress=_named(progress, name)), seed
             )
@@ -90,6 +91,7 @@ def throughput(
         "backend": backend,
         "dtype": dtype,
         "seed": seed,
+        "clock": "CUDA events" if torch.cuda.is_available() else clock,
         "speedup": "median over pairs of unfused / fused",
         "interval": f"{LEVEL:.0%} block bootstrap, {RESAMPLES:,} resamples",
         "garbage collector": "off during a trial, run between trials",
@@ -140,6 +142,7 @@ def time_twins(
     trials: int | None,
     seconds: float | None,
     progress: Callable[[float], None] | None = None,
+    clock: Clock | None = None,
 ) -> Pairs:
     """Steps of both twins in turn, split into forward, backward and optimizer."""
     return alternate(
@@ -150,7 +153,7 @@ def time_twins(
         seconds=seconds,
         before=lambda side: (fused, unfused)[side].prepare(),
         progress=progress,
-        clock=_clock(),
+        clock=clock,
     )
 
 
@@ -188,8 +191,12 @@ def _phase(name: str, pairs: Pairs, seed: int) -> Phase:
     )
 
 
-def _clock() -> Clock | None:
-    return DeviceClock() if torch.cuda.is_available() else None
+def _clock(name: str) -> Clock:
+    if not torch.cuda.is_available():
+        return HostClock(time.process_time if name == "cpu" else time.perf_counter)
+    if name == "cpu":
+        raise WorkbenchError("CPU time says nothing of a GPU: leave it to the wall clock")
+    return DeviceClock()
 
 
 class DeviceClock:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from workbench.arch.sizes import ModelSizes
-from workbench.errors import check_choice
+from workbench.errors import WorkbenchError, check_choice
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,29 @@ REGIMES = {
     "host": Problem(ModelSizes(), rows=1, sequence=16, threads=1),
     "compute": Problem(_WIDE, rows=1, sequence=256, threads=None),
 }
+
+CLOCKS = ("wall", "cpu")
+
+
+def problems(
+    regimes: Sequence[str], sizes: ModelSizes | None = None, threads: int | None = None, clock: str = "wall"
+) -> dict[str, Problem]:
+    """The problem of each regime by its name, as `problem` gives it.
+
+    Raises `WorkbenchError` without a regime, for an unknown one or an unknown clock, and for CPU time of several threads,
+    which is longer than the step.
+    """
+    check_choice("clock", clock, CLOCKS)
+    found = {name: problem(name, sizes, threads) for name in regimes}
+    if not found:
+        raise WorkbenchError("no regime is given: there is nothing to measure")
+    for name, posed in found.items():
+        if clock == "cpu" and posed.threads != 1:
+            raise WorkbenchError(
+                f"CPU time is that of a step only with one thread, and the {name} regime has "
+                f"{posed.threads or 'as many as torch has'}: give --threads 1 (threads=1), or leave it to the wall clock"
+            )
+    return found
 
 
 def problem(regime: str, sizes: ModelSizes | None = None, threads: int | None = None) -> Problem:

@@ -10,6 +10,9 @@ from workbench.errors import WorkbenchError
 
 SCHEMA = "workbench.throughput/1"
 
+# Pairs from which on an interval can have 95 %: five values all lie on one side of their median in 1 of 16 cases.
+FEWEST_PAIRS = 6
+
 # `forward` ends when the model returns, `backward` when the gradients are accumulated, `optimizer` with the step.
 PHASES = ("forward", "backward", "forward_backward", "optimizer", "step")
 

@@ -32,12 +32,18 @@ class Clock(Protocol):
         """The time from each moment to the next; waits until the last one has come."""
 
 
+@dataclass(frozen=True)
 class HostClock:
-    """The host's monotonic clock: right where every operation has finished when its call returns."""
+    """A clock of the host: right where every operation has finished when its call returns.
+
+    With `time.process_time` as `now` it is the CPU time of this process: what another process takes is not in it.
+    """
+
+    now: Callable[[], float] = time.perf_counter
 
     def mark(self) -> float:
         """Seconds, from an arbitrary start."""
-        return time.perf_counter()
+        return self.now()
 
     def seconds(self, marks: Sequence[float]) -> list[float]:
         """The differences."""
