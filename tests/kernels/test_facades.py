@@ -187,6 +187,15 @@ def test_packed_is_each_sequence_alone(cuts: list[int]) -> None:
     same(facades.mamba_split_conv1d_scan_combined(**split, seq_idx=seq_idx), expected)
     expected = alone(facades.chunk_gated_delta_rule, delta, ("q", "k", "v", "g", "beta"))
     same(facades.chunk_gated_delta_rule(**delta, cu_seqlens=cu)[0], expected)
+    starts = normal(len(cuts) - 1, HEADS, 4, 5)
+    o, ends = facades.chunk_gated_delta_rule(**delta, initial_state=starts, output_final_state=True, cu_seqlens=cu)
+    for row, (start, end) in enumerate(pairwise(cuts)):
+        given = {name: tensor[:, start:end] for name, tensor in delta.items()} | {
+            "initial_state": starts[row : row + 1]
+        }
+        one, last = gated_delta_recurrent(**given) if end > start else (o[:, start:end], starts[row : row + 1])
+        same(o[:, start:end], one)
+        same(ends[row : row + 1], last)
     expected = alone(facades.causal_conv1d_fn, conv, ("x",), dim=2)
     same(facades.causal_conv1d_fn(**conv, seq_idx=seq_idx), expected)
     same(facades.fla_causal_conv1d(**tokens_first(conv), cu_seqlens=cu)[0].transpose(1, 2), expected)
@@ -265,8 +274,6 @@ CONTRADICTIONS: list[tuple[str, int, dict[str, Any], str]] = [
     (SCAN, 1, {"cu_seqlens": CU, "return_final_states": True}, f"{PACKED} (cu_seqlens) have a state each; {ASK}"),
     (SCAN, 1, {"return_varlen_states": True}, "return_varlen_states needs cu_seqlens, which say where sequences end"),
     (SCAN, 1, {"cu_seqlens": CU, "seq_idx": IDX}, "seq_idx and cu_seqlens say the same; give one of them"),
-    (DELTA, 1, {"cu_seqlens": CU, "output_final_state": True}, f"{PACKED} (cu_seqlens) {LEAVE}"),
-    (DELTA, 1, {"cu_seqlens": CU, "initial_state": ONE}, f"{PACKED} (cu_seqlens) {LEAVE}"),
     (SCAN, 2, {"cu_seqlens": CU}, f"{PACKED} (cu_seqlens) lie in one row, not in 2"),
     (DELTA, 2, {"cu_seqlens": CU}, f"{PACKED} (cu_seqlens) lie in one row, not in 2"),
     ("fla causal_conv1d", 2, {"cu_seqlens": CU}, f"{PACKED} (cu_seqlens) lie in one row, not in 2"),

@@ -47,7 +47,8 @@ def gated_delta_recurrent(
     for index, (start, end) in enumerate(itertools.pairwise(places)):
         state = states[index : index + 1]
         if end > start:
-            o, state = _recurrent(*(tensor[:, start:end] for tensor in (q, k, v, g, beta)), scale, state)
+            part = slice(start, end)
+            o, state = _recurrent(q[:, part], k[:, part], v[:, part], g[:, part], beta[:, part], scale, state)
             outputs.append(o)
         last.append(state)
     return torch.cat(outputs, dim=1), torch.cat(last)

@@ -19,10 +19,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from workbench.kernels.delta_plan import Block, Plan, into_chunks, out_of_chunks
-
+from workbench.kernels.once import differentiable_once
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # q, k, v, g, beta
 
@@ -59,7 +58,7 @@ class ChunkedDelta(torch.autograd.Function):
         return o, last
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once("gated_delta_chunked")
     def backward(ctx: Any, d_o: Tensor | None, d_last: Tensor | None) -> Any:
         """Gradients of the first six inputs."""
         q, k, v, g, beta, *kept = ctx.saved_tensors

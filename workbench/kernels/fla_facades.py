@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
-from workbench.kernels.arguments import bounds, refuse, same_tokens
+from workbench.kernels.arguments import bounds, refuse
 from workbench.kernels.conv import causal_conv
 from workbench.kernels.delta import gated_delta_chunked
 from workbench.kernels.norm import l2norm
@@ -67,18 +67,14 @@ def chunk_gated_delta_rule(
     cu_seqlens: Tensor | None = None,
     **unknown: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """`fla.ops.gated_delta_rule.chunk_gated_delta_rule`: shapes as `gated_delta_chunked`; (o, final state or None)."""
+    """`fla.ops.gated_delta_rule.chunk_gated_delta_rule`: shapes as `gated_delta_chunked`; (o, final state or None).
+
+    With `cu_seqlens` [s + 1] the row holds s sequences, and `initial_state` and the final state are [s, h, d, v].
+    """
     refuse("chunk_gated_delta_rule", **unknown)
     if use_qk_l2norm_in_kernel:
         q, k = l2norm(q), l2norm(k)
-    if cu_seqlens is None:
-        o, state = gated_delta_chunked(q, k, v, g, beta, scale=scale, initial_state=initial_state)
-        return o, state if output_final_state else None
-    if initial_state is not None or output_final_state:
-        raise WorkbenchError("chunk_gated_delta_rule: packed sequences (cu_seqlens) carry no states; leave them out")
-    same_tokens("chunk_gated_delta_rule", q=q, k=k, v=v, g=g, beta=beta)
-    parts = [
-        gated_delta_chunked(*(tensor[:, start:end] for tensor in (q, k, v, g, beta)), scale=scale)[0]
-        for start, end in bounds("chunk_gated_delta_rule", cu_seqlens, v)
-    ]
-    return torch.cat(parts, dim=1), None
+    if cu_seqlens is not None:
+        bounds("chunk_gated_delta_rule", cu_seqlens, v)
+    o, state = gated_delta_chunked(q, k, v, g, beta, scale=scale, initial_state=initial_state, cu_seqlens=cu_seqlens)
+    return o, state if output_final_state else None
