@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from megatron.core.fusions.fused_softmax import FusedScaleMaskSoftmax
-from megatron.core.transformer.attention import SelfAttention
 from megatron.core.transformer.dot_product_attention import DotProductAttention
 from megatron.core.transformer.enums import AttnMaskType
 from megatron.core.transformer.utils import attention_mask_func
@@ -21,9 +20,7 @@ from workbench.fusion.lean.step import Step
 
 
 def attention_reason(module: Any) -> str | None:
-    """Why the module in the attention slot must be called as a module, or None."""
-    if type(module) is not SelfAttention:
-        return f"a {type(module).__name__} is called as it is"
+    """Why a `SelfAttention` must be called as a module, or None."""
     config, core = module.config, module.core_attention
     if config.attention_output_gate or config.no_rope_freq or config.fused_single_qkv_rope or config.flash_decode:
         return "the attention is gated, fused or without positions"

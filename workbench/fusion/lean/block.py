@@ -6,18 +6,34 @@ from dataclasses import dataclass
 from typing import Any
 
 from megatron.core.fusions.fused_bias_dropout import get_bias_dropout_add
+from megatron.core.ssm.gated_delta_net import GatedDeltaNet
+from megatron.core.transformer.attention import SelfAttention
 from megatron.core.transformer.identity_op import IdentityFuncOp, IdentityOp
+from megatron.core.transformer.mlp import MLP
+from megatron.core.transformer.moe.moe_layer import MoELayer
 from megatron.core.transformer.transformer_layer import MoETransformerLayer, TransformerLayer
 from torch import Tensor, nn
 
+from workbench.fusion.adapters import MambaMixerAsAttention
 from workbench.fusion.lean.attention import LeanAttention, attention_reason
 from workbench.fusion.lean.conditions import setting_reason
+from workbench.fusion.lean.delta_net import LeanDeltaNet, delta_net_reason
+from workbench.fusion.lean.experts import LeanExperts, experts_reason
 from workbench.fusion.lean.linear import lean_norm
+from workbench.fusion.lean.mamba import LeanMamba, mamba_reason
 from workbench.fusion.lean.mlp import LeanMLP, mlp_reason
 from workbench.fusion.lean.step import Step
 from workbench.fusion.lean.watch import Watch, hook_reason
 
 _LAYERS = (TransformerLayer, MoETransformerLayer)
+
+# Class in a slot → what says whether it may run lean, and what runs it. Any other class is called as it is.
+_MIXERS: dict[type, tuple[Any, Any]] = {
+    SelfAttention: (attention_reason, LeanAttention),
+    MambaMixerAsAttention: (mamba_reason, LeanMamba),
+    GatedDeltaNet: (delta_net_reason, LeanDeltaNet),
+}
+_CHANNELS: dict[type, tuple[Any, Any]] = {MLP: (mlp_reason, LeanMLP), MoELayer: (experts_reason, LeanExperts)}
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,7 @@ class Plan:
 class LeanBlock:
     """The forward of a fused `TransformerLayer` for one training step: [s, b, h] → [s, b, h]."""
 
-    def __init__(self, layer: Any, mixer: LeanAttention | None, channel: LeanMLP | None) -> None:
+    def __init__(self, layer: Any, mixer: Any, channel: Any) -> None:
         self.layer = layer
         self.input_norm, _ = lean_norm(layer.input_layernorm)
         self.mlp_norm, _ = lean_norm(layer.pre_mlp_layernorm)
@@ -56,7 +72,7 @@ class LeanBlock:
         mixed, bias = self.mixer(x, step) if self.mixer is not None else self._call_attention(x, step)
         hidden = _added(hidden, mixed, bias)
         x = self.mlp_norm(hidden)
-        mixed, bias = self.channel(x) if self.channel is not None else self.mlp(x, padding_mask=step.padding_mask)
+        mixed, bias = self.channel(x, step) if self.channel is not None else self.mlp(x, padding_mask=step.padding_mask)
         return _added(hidden, mixed, bias)
 
     def _call_attention(self, x: Tensor, step: Step) -> Any:
@@ -90,22 +106,25 @@ def plan_block(layer: Any) -> Plan:
     if reason is None:
         for norm in (layer.input_layernorm, layer.pre_mlp_layernorm):
             passed += [norm] if lean_norm(norm)[1] else []
-        why = attention_reason(layer.self_attention)
-        if why is None:
-            mixer = LeanAttention(layer.self_attention)
-            passed += mixer.passed_over(layer.self_attention)
-        else:
-            called["self_attention"] = why
-        why = mlp_reason(layer.mlp)
-        if why is None:
-            channel = LeanMLP(layer.mlp)
-            passed += channel.passed_over(layer.mlp)
-        else:
-            called["mlp"] = why
+        mixer = _in_slot(layer, "self_attention", _MIXERS, passed, called)
+        channel = _in_slot(layer, "mlp", _CHANNELS, passed, called)
         reason = _passed_reason(layer, passed)
     watch = Watch(passed)
     block = LeanBlock(layer, mixer, channel) if reason is None else None
     return Plan(layer, layer.hidden_dropout, watch, watch.state(), block, reason, called)
+
+
+def _in_slot(layer: Any, slot: str, known: dict[type, Any], passed: list[nn.Module], called: dict[str, str]) -> Any:
+    """What runs a slot lean, or None; says in `passed` which modules it stands for, or in `called` why there is none."""
+    module = getattr(layer, slot)
+    reason, lean = known.get(type(module), (None, None))
+    why = f"a {type(module).__name__} is called as it is" if reason is None else reason(module)
+    if why is not None:
+        called[slot] = why
+        return None
+    made = lean(module)
+    passed += made.passed_over(module)
+    return made
 
 
 def _layer_reason(layer: Any) -> str | None:

@@ -23,7 +23,10 @@ Norm = Callable[[Tensor], Tensor]
 
 
 class LeanLinear:
-    """Calls as the module does: [s, b, input_size] → ([s, b, output_size], bias that is still to be added, or None)."""
+    """Calls as the module does: [s, b, input_size] → ([s, b, output_size], bias that is still to be added, or None).
+
+    The input may be [n, input_size] as well.
+    """
 
     def __init__(self, module: Any) -> None:
         self.module: Linear = module
@@ -32,9 +35,10 @@ class LeanLinear:
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """[s, b, input_size] → ([s, b, output_size], bias)."""
         # Upstream's product of an input that is not laid out in rows is a batch of products, maybe of other bits.
-        rows, columns, _ = x.stride()
-        if rows != columns * x.size(1):
-            return self.module(x)
+        if x.dim() == 3:
+            rows, columns, _ = x.stride()
+            if rows != columns * x.size(1):
+                return self.module(x)
         parameters = self.parameters
         return F.linear(x, parameters["weight"]), parameters["bias"]
 

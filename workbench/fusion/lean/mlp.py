@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from megatron.core.transformer.mlp import MLP
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workbench.fusion.lean.linear import lean_linear, lean_linears
+from workbench.fusion.lean.step import Step
 
 
 def mlp_reason(module: Any) -> str | None:
-    """Why the module in the MLP slot must be called as a module, or None."""
-    if type(module) is not MLP:
-        return f"a {type(module).__name__} is called as it is"
+    """Why an `MLP` must be called as a module, or None."""
     config = module.config
     if config.use_te_activation_func or config.bias_activation_fusion or config.activation_func_clamp_value is not None:
         return "its activation is fused, clamped or Transformer Engine's"
@@ -37,8 +35,12 @@ class LeanMLP:
         """The modules that this stands for, which are not called."""
         return [module, *lean_linears(module.linear_fc1, module.linear_fc2)]
 
-    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def __call__(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor | None]:
         """[s, b, h] → ([s, b, h], bias)."""
+        return self.weighed(x, None)
+
+    def weighed(self, x: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """[..., h] → ([..., h], bias). `scale` [..., 1], of experts without biases, weighs what the activation gives."""
         x, bias = self.up(x)
         if bias is not None:
             x = x + bias
@@ -47,4 +49,6 @@ class LeanMLP:
             x = self.activation(gate) * (linear + self.offset)
         else:
             x = self.activation(x)
+        if scale is not None:
+            x = (x * scale).to(x.dtype)
         return self.down(x)
