@@ -42,7 +42,7 @@ class Plan:
     blocks: tuple[Block, ...]
 
 
-def plan(places: Sequence[int], rows: int, chunk_size: int, block_rows: int = BLOCK_ROWS) -> Plan:
+def plan(places: Sequence[int], rows: int, chunk_size: int, block_rows: int | None = None) -> Plan:
     """The plan for sequences that lie between `places` (rising from 0), with `rows` = batch · heads states side by side.
 
     >>> blocks = plan([0, 5, 5, 7], rows=1, chunk_size=4).blocks
@@ -50,7 +50,7 @@ def plan(places: Sequence[int], rows: int, chunk_size: int, block_rows: int = BL
     [(0, 7, 3, {0: 0, 2: 2}, {1: 0, 2: 2})]
     """
     chunk = min(chunk_size, max(end - start for start, end in itertools.pairwise(places)))
-    most = max(1, block_rows // (rows * chunk))
+    most = max(1, (BLOCK_ROWS if block_rows is None else block_rows) // (rows * chunk))
     blocks: list[Block] = []
     pieces: list[tuple[int, int]] = []  # tokens of each chunk of the block in the making
     starts: dict[int, int] = {}
