@@ -34,7 +34,6 @@ from megatron.core.transformer.experimental_attention_variant.dsa import (
 )
 from megatron.core.transformer.identity_op import IdentityOp
 from megatron.core.transformer.mlp import MLP, MLPSubmodules
-from megatron.core.transformer.moe.experts import SequentialMLP
 from megatron.core.transformer.multi_latent_attention import MLASelfAttention, MLASelfAttentionSubmodules
 from megatron.core.transformer.multi_token_prediction import (
     MultiTokenPredictionBlock,
@@ -52,6 +51,7 @@ from megatron.core.transformer.transformer_layer import (
 
 from workbench.arch.names import local_prefixes
 from workbench.fusion.adapters import DuplicatedLinear, ExpertRowParallelLinear, LocalNorm, MLADotProductAttention
+from workbench.fusion.experts_at_once import ExpertsAtOnce
 
 _CAUSAL = {"attn_mask_type": AttnMaskType.causal}
 
@@ -200,11 +200,11 @@ def _moe(num_experts: int | None) -> ModuleSpec:
 
 
 class _ExpertBackend(LocalSpecProvider):
-    """Upstream's choice of local modules for experts, with biases that work on one rank."""
+    """Upstream's choice of local modules for experts, all at once where that is possible, with biases that work on one rank."""
 
     def grouped_mlp_modules(self, moe_use_grouped_gemm: bool) -> Any:
         linears = MLPSubmodules(linear_fc1=ColumnParallelLinear, linear_fc2=ExpertRowParallelLinear)
-        return partial(SequentialMLP, submodules=linears)
+        return partial(ExpertsAtOnce, submodules=linears)
 
 
 def _mtp() -> ModuleSpec:
