@@ -295,7 +295,7 @@ REAL = (
         "--steps",
         "400",
     ),
-    *("--evaluate-every", "125", "--threads", "1"),
+    *("--evaluate-every", "80", "--threads", "1"),
 )
 
 
