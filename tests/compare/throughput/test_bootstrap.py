@@ -5,7 +5,7 @@ from workbench.compare.throughput.bootstrap import median_interval, speedup
 from workbench.compare.throughput.result import Interval
 
 
-def coverage(draw, count: int, repetitions: int = 300) -> float:
+def coverage(draw, count: int, repetitions: int = 200) -> float:
     """How often the interval of a distribution whose median is 0 holds it."""
     random = np.random.default_rng(7)
     intervals = [median_interval(draw(random, count), seed=place, resamples=500) for place in range(repetitions)]
