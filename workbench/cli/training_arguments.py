@@ -43,7 +43,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     length.add_argument(
         "--minutes", metavar="M", type=positive_number, help="as many steps as fit: some are measured first"
     )
-    run.add_argument("--rows", metavar="N", type=positive, help="sequences of a micro-batch (default: 8)")
+    run.add_argument("--rows", metavar="N", type=positive, help="sequences of a micro-batch (default: 4)")
     run.add_argument("--micro-batches", metavar="N", type=positive, help="micro-batches of a step (default: 1)")
     run.add_argument("--learning-rate", metavar="X", type=positive_number, help="the highest (default: 0.003)")
     run.add_argument("--warmup", metavar="N", dest="warmup_steps", type=natural, help="steps up to it (default: 20)")

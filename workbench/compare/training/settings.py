@@ -21,7 +21,7 @@ class TrainingSettings:
     """
 
     steps: int = 1000
-    rows: int = 8
+    rows: int = 4
     micro_batches: int = 1
     learning_rate: float = 3e-3
     min_learning_rate: float = 3e-4
