@@ -104,7 +104,15 @@ class LeanAttention:
             query, key, value = torch.split_with_sizes(mixed, (repeats, 1, 1), 3)
             return query, key.squeeze(3), value.squeeze(3)
         both, value = torch.split_with_sizes(mixed, (repeats + 1, 1), 3)
-        cos, sin = step.rotation(both.dtype, self.rotary_scale)
-        both = both * cos + both.roll(self.width // 2, -1) * sin
+        both = _rotated(both, *step.rotation(both.dtype, self.rotary_scale))
         query, key = torch.split_with_sizes(both, (repeats, 1), 3)
         return query, key.squeeze(3), value.squeeze(3)
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The first channels of `x` [..., width], as many as there are angles, rotated; the others as they are."""
+    channels = cos.size(-1)
+    if channels == x.size(-1):
+        return x * cos + x.roll(channels // 2, -1) * sin
+    turned, rest = x[..., :channels], x[..., channels:]
+    return torch.cat((turned * cos + turned.roll(channels // 2, -1) * sin, rest), dim=-1)

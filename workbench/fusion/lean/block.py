@@ -69,9 +69,13 @@ class LeanBlock:
     def __call__(self, hidden: Tensor, step: Step) -> Tensor:
         """[s, b, h] → [s, b, h]."""
         x = self.input_norm(hidden)
+        if type(x) is tuple:  # a norm of the user's may hand back what is to be the residual
+            x, hidden = x
         mixed, bias = self.mixer(x, step) if self.mixer is not None else self._call_attention(x, step)
         hidden = _added(hidden, mixed, bias)
         x = self.mlp_norm(hidden)
+        if type(x) is tuple:
+            x, hidden = x
         mixed, bias = self.channel(x, step) if self.channel is not None else self.mlp(x, padding_mask=step.padding_mask)
         return _added(hidden, mixed, bias)
 
@@ -100,7 +104,8 @@ def _added(residual: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
 
 def plan_block(layer: Any) -> Plan:
     """Look at a built fused block once; the plan holds until something under watch changes."""
-    mixer, channel, called = None, None, {}
+    called: dict[str, str] = {}
+    mixer, channel = None, None
     passed = [layer]
     reason = setting_reason(layer.config) or _layer_reason(layer)
     if reason is None:

@@ -51,7 +51,7 @@ def setting_reason(config: Any) -> str | None:
     return None
 
 
-def step_reason(training: bool, hidden_states: Any, unused: dict[str, Any]) -> str | None:
+def step_reason(training: bool, hidden_states: Any, rotary: Any, unused: dict[str, Any]) -> str | None:
     """Why this step does not run lean, or None. `unused` are the arguments of the stack that must be None, by name."""
     if not training or not torch.is_grad_enabled():
         return "it is not a training step"
@@ -60,6 +60,8 @@ def step_reason(training: bool, hidden_states: Any, unused: dict[str, Any]) -> s
             return f"{name} is given"
     if not isinstance(hidden_states, Tensor) or hidden_states.device.type != "cpu":
         return "the hidden states are not a tensor on the CPU, where equality of the bits is proven"
+    if rotary is not None and not isinstance(rotary, Tensor):
+        return "queries and keys are rotated by different angles"
     if torch.is_autocast_enabled("cpu"):
         return "autocast chooses the dtype of every operation"
     if InferenceMode.is_active():

@@ -51,7 +51,7 @@ class LeanExperts:
         """[s, b, h] → ([s, b, h], None); the steps of `MoELayer.forward` in their order."""
         moe, padding_mask = self.module, step.padding_mask
         if moe.fwd_execution_map != _WHOLE:
-            return moe(x, padding_mask=padding_mask)  # type: ignore[no-any-return]
+            return moe(x, padding_mask=padding_mask)
         if padding_mask is not None:
             padding_mask = padding_mask.transpose(0, 1).bool()
         shared = moe.shared_experts_compute(x)

@@ -58,7 +58,7 @@ class LeanForward(HybridStack):
             "inference_params": inference_params,
             "packed_seq_params": packed_seq_params,
         }
-        if not self.lean or step_reason(self.training, entering, unused) or setting_reason(self.config):
+        if not self.lean or step_reason(self.training, entering, rotary_pos_emb, unused) or setting_reason(self.config):
             return super().forward(
                 hidden_states,
                 attention_mask,
