@@ -5,7 +5,7 @@ import re
 import pytest
 from nbconvert import HTMLExporter
 
-from ..notebooks.running import COSTS, EDIT, FIRST, NOTEBOOKS, TEACHING, executed
+from ..notebooks.running import COSTS, EDIT, FIRST, NOTEBOOKS, TEACHING, TRAINING, once
 from .test_reports import CHROMIUM, read_png, screenshot
 
 pytestmark = pytest.mark.browser
@@ -16,11 +16,11 @@ NOT_NEEDED = {"mathjax_url": "", "require_js_url": "", "jquery_url": "", "mermai
 MAMBA, ATTENTION = (0x00, 0x72, 0xB2), (0xC8, 0x4E, 0x00)
 
 
-@pytest.fixture(scope="module", params=[EDIT, FIRST, COSTS, TEACHING])
-def page(request, tmp_path_factory):
+@pytest.fixture(scope="module", params=[EDIT, FIRST, COSTS, TEACHING, TRAINING])
+def page(request):
     """An executed notebook as HTML."""
     (path,) = (path for path in NOTEBOOKS if path.stem == request.param)
-    notebook = executed(path, tmp_path_factory.mktemp("run"))
+    notebook = once(path)[0]
     exporter = HTMLExporter(template_name="lab", embed_images=True, **NOT_NEEDED)
     source, _ = exporter.from_notebook_node(notebook)
     return source

@@ -1,6 +1,10 @@
 """Reading and running the working notebooks, in a fresh kernel of this environment, in a folder of the test's own."""
 
+import atexit
+import shutil
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -14,6 +18,7 @@ COSTS = "02_what_it_costs"
 TEACHING = "03_teaching_fusion"
 CHECKPOINTS = "04_checkpoints"
 EDIT = "00_edit_a_pattern"
+TRAINING = "05_train_and_compare"
 
 
 class _ThisEnvironment(KernelSpecManager):
@@ -46,6 +51,14 @@ def executed(path, folder, value=None):
     place = {"metadata": {"path": str(folder)}}
     NotebookClient(notebook, km=manager, timeout=300, store_widget_state=False, resources=place).execute()
     return notebook
+
+
+@cache
+def once(path):
+    """The notebook as it stands after a run, and the folder that it ran in; run once a process, for all tests that look at it."""
+    folder = Path(tempfile.mkdtemp(prefix="notebook-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return executed(path, folder), folder
 
 
 def code_cells(notebook):

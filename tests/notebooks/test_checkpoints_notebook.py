@@ -2,14 +2,14 @@
 
 import pytest
 
-from .running import CHECKPOINTS, NOTEBOOKS, executed, shown_text, stderr
+from .running import CHECKPOINTS, NOTEBOOKS, executed, once, shown_text, stderr
 
 (PATH,) = (path for path in NOTEBOOKS if path.stem == CHECKPOINTS)
 
 
 @pytest.fixture(scope="module")
-def notebook(tmp_path_factory):
-    return executed(PATH, tmp_path_factory.mktemp("checkpoints"))
+def notebook():
+    return once(PATH)[0]
 
 
 def test_it_tells_its_story(notebook):

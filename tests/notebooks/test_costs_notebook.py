@@ -9,15 +9,15 @@ from workbench.cost.activations import activation_bytes
 from workbench.cost.flops import flops
 from workbench.cost.stages import best_stages
 
-from .running import COSTS, NOTEBOOKS, executed, outputs, shown_text, stderr
+from .running import COSTS, NOTEBOOKS, executed, once, outputs, shown_text, stderr
 
 (PATH,) = (path for path in NOTEBOOKS if path.stem == COSTS)
 
 
 @pytest.fixture(scope="module")
-def costs(tmp_path_factory):
+def costs():
     """What the notebook shows for its own model."""
-    return shown_text(executed(PATH, tmp_path_factory.mktemp("costs")))
+    return shown_text(once(PATH)[0])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from workbench import Pattern
 
-from .running import FIRST, NOTEBOOKS, code_cells, executed, outputs, read, shown_text, stderr
+from .running import FIRST, NOTEBOOKS, code_cells, executed, once, outputs, read, shown_text, stderr
 
 EVERY = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 (FIRST_PATH,) = (path for path in NOTEBOOKS if path.stem == FIRST)
@@ -15,10 +15,9 @@ LINES = 9  # of code in a cell, empty ones not counted
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory):
+def first():
     """The first notebook, run once, and the folder that it ran in."""
-    folder = tmp_path_factory.mktemp("first")
-    return executed(FIRST_PATH, folder), folder
+    return once(FIRST_PATH)
 
 
 @EVERY
@@ -45,8 +44,8 @@ def test_cells_are_short(path):
 
 
 @EVERY
-def test_runs_without_a_word_on_stderr(path, tmp_path, request):
-    notebook, folder = request.getfixturevalue("first") if path == FIRST_PATH else (executed(path, tmp_path), tmp_path)
+def test_runs_without_a_word_on_stderr(path):
+    notebook, folder = once(path)
     assert [output for output in outputs(notebook) if output.output_type == "error"] == []
     assert stderr(notebook) == []
     assert list(folder.iterdir()) == [], "it leaves nothing where it runs"

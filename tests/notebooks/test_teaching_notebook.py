@@ -5,7 +5,7 @@ import time
 import nbformat
 import pytest
 
-from .running import EDIT, NOTEBOOKS, TEACHING, code_cells, executed, outputs, read, shown_text, stderr
+from .running import EDIT, NOTEBOOKS, TEACHING, code_cells, executed, once, outputs, read, shown_text, stderr
 
 PATHS = {path.stem: path for path in NOTEBOOKS}
 UNANSWERED = "answer = None"
@@ -24,9 +24,9 @@ def teaching(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def front_door(tmp_path_factory):
+def front_door():
     """The first thing that somebody opens, run without a browser."""
-    return executed(PATHS[EDIT], tmp_path_factory.mktemp("edit"))
+    return once(PATHS[EDIT])[0]
 
 
 def test_it_is_quick(teaching):

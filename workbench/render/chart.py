@@ -139,11 +139,12 @@ def _draw(axes: Axes, panel: Panel, paper: Paper) -> None:
             _short(level.label),
             (1, level.value),
             xycoords=("axes fraction", "data"),
-            xytext=(-2, 2),
+            xytext=(4, 0),
             textcoords="offset points",
             color=paper.quiet,
             fontsize=8.5,
-            horizontalalignment="right",
+            horizontalalignment="left",  # beside the panel: no curve runs there
+            verticalalignment="center",
         )
     if panel.logarithmic:
         axes.set_yscale("log")
