@@ -15,8 +15,7 @@ def activation_letters(
     sliced = mha or sizes.num_query_groups == 1
     turned = int((sizes.attention_head_dim or 0) * sizes.rotary_percent)
     chunks = chunk_letters(sequence_length, LOCAL_CHUNKS.get(symbol, 1))
-    later, many, padded = chunks["t"] > 1, micro_batch > 1, sequence_length % chunks["c"] > 0
-    groups, separate = (sizes.mamba_num_groups or 1) > 1, many or later
+    many = micro_batch > 1
     some = int((sizes.moe_topk or 0) > 1)
     return {
         **letters_of(sizes),
@@ -42,22 +41,10 @@ def activation_letters(
         "some": some,
         "sig": int(sizes.moe_router_bias),
         "aux": int(sizes.aux_loss_coeff > 0),
-        "padded": int(padded),
         "many": int(many),
-        "apart": int(groups and separate),
-        "again": int(_copied_again(sizes, groups, many, later, bool(cast))),
         "learned": int(sizes.rotary_variant == "learned"),
         "slot": int(slot),
     }
-
-
-def _copied_again(sizes: ModelSizes, groups: bool, many: bool, later: bool, cast: bool) -> bool:
-    """Whether `ssd_chunked` copies B for the states: repeated for the heads of a group, or cut so that it is no plain view."""
-    if later:
-        return True
-    if sizes.mamba_heads != sizes.mamba_num_groups:
-        return many or groups
-    return many and not cast
 
 
 def _kept_by_activation(sizes: ModelSizes) -> int:

@@ -11,8 +11,8 @@ from workbench.cost.activation_local_shared import BDA_DROPOUT, EMPTY_SLOT, LINE
 from workbench.cost.activation_saved import Rows, saved
 
 _CONV = "workbench/kernels/conv.py"
-_SSD = "workbench/kernels/ssd.py"
-_FACADE = "workbench/kernels/facades.py, mamba_chunk_scan_combined"
+_SSD = "workbench/kernels/ssd_scan.py"
+_FACADE = "workbench/kernels/mamba_facades.py, mamba_chunk_scan_combined"
 _GROUP_NORM = "workbench/kernels/norm.py, RMSNormGated"
 _L2 = "workbench/kernels/norm.py, l2norm"
 _DELTA = "workbench/kernels/delta.py"
@@ -20,31 +20,18 @@ _GDN = "megatron/core/ssm/gated_delta_net/common.py"
 
 # ------------------------------------------------------------------------------------------ Mamba-2
 
-_INNER = "mh * md"
 _CONVOLVED = "(mh * md + 2 * mg * n)"
-_X = "4 * b * t * c * mh * md"  # the input of the scan in chunks, fp32
-_SQUARE = "4 * b * t * mh * c * c"  # token by token inside the chunks, every head
-_STATES = "4 * b * t * mh * md * n"
+_PROJECTED = "(2 * mh * md + 2 * mg * n + mh)"
 
 MAMBA_ROWS: Rows = (
     *block_norm("norm"),
     saved("decays of the heads", "8 * mh", "megatron/core/ssm/mamba_mixer.py:742", "tp"),
-    saved("input of the convolution", f"w * b * {_CONVOLVED} * (s + mc - 1)", _CONV, "tp"),
-    saved("output of the convolution", f"w * b * s * {_CONVOLVED}", _CONV, "tp"),
+    saved("input projection: z for the gate, the rest for the convolution", f"w * b * s * {_PROJECTED}", _CONV, "tp"),
     saved("step sizes, before and after softplus", "8 * s * b * mh", _FACADE, "tp"),
-    saved("x of the scan", "4 * b * s * (mh * md + (1 - cast) * 2 * mg * n)", _SSD, "tp"),
-    saved("x times its step size", f"(1 + later) * {_X}", _SSD, "tp"),
-    saved("mask inside a chunk", "c * c", _SSD, "none"),
-    saved("decays between the tokens of a chunk", _SQUARE, _SSD, "tp"),
-    saved("B and C", "max(cast, padded, apart) * 8 * b * t * c * mg * n", _SSD, "tp"),
-    saved("scores of the groups", "4 * b * t * mg * c * c", _SSD, "tp"),
-    saved("scores of the heads", _SQUARE, _SSD, "tp"),
-    saved("decays to the start, to the end and over a chunk", "8 * b * t * c * mh + 4 * b * t * mh", _SSD, "tp"),
-    saved("x times its decay to the end", _X, _SSD, "tp"),
-    saved("B and C, one a head", "(1 + later) * again * 4 * b * t * c * mh * n", _SSD, "tp"),
-    saved("states that enter the chunks", f"2 * {_STATES}", _SSD, "tp"),
-    saved("what the states give", _X, _SSD, "tp"),
-    saved("gate", "4 * s * b * (mh * md + (1 - cast) * (mh * md + 2 * mg * n + mh))", _FACADE, "tp"),
+    saved("x, B and C of the scan", f"w * b * s * {_CONVOLVED}", _SSD, "tp"),
+    saved("x of the scan in fp32", "cast * 4 * b * s * mh * md", _SSD, "tp"),
+    saved("states that enter the chunks", "later * 4 * b * t * mh * md * n", _SSD, "tp"),
+    saved("gate in fp32", "cast * 4 * s * b * mh * md", _FACADE, "tp"),
     saved("gate after silu, and what it multiplies", "8 * s * b * mh * md", _FACADE, "tp"),
     saved("norm of the groups: input, normed, statistics", "8 * s * b * mh * md + 4 * s * b * mg", _GROUP_NORM, "tp"),
     saved("norm of the groups: weight in fp32", "cast * 4 * mh * md", _GROUP_NORM, "tp"),

@@ -82,14 +82,18 @@ _MAMBA_CHUNKED: Terms = (
 _MAMBA_RECURRENT: Terms = (
     term("scan: decay, write and read every element of the state", "5 * mh * md * n", "arXiv 2405.21060, equation 1"),
 )
-_SSD = "workbench/kernels/ssd.py"
-# The last chunk is padded. With a single chunk the state that it starts from is zero and the one that it leaves is not read:
-# neither has a gradient.
+_SSD = "workbench/kernels/ssd_scan.py"
+# The last chunk is as short as it comes. Backward keeps no scores and no outputs of states: it computes them again. A single
+# chunk starts from no state and hands none on.
+_PAIRS = "((t - 1) * c * c + (s - c * (t - 1)) * (s - c * (t - 1))) / s"
 _MAMBA_LOCAL: Terms = (
-    term("scan: C·Bᵀ inside a chunk, a group", "2 * mg * n * c * t * c / s", _SSD),
-    term("scan: scores on x, a head", "2 * mh * md * c * t * c / s", _SSD),
-    term("scan: what a chunk adds to the state", "2 * mh * md * n * t * c / s", _SSD, "2 * later"),
-    term("scan: what the state adds to the output", "2 * mh * md * n * t * c / s", _SSD, "(1 + later)"),
+    term("scan: C·Bᵀ inside a chunk, a group", f"2 * mg * n * {_PAIRS}", _SSD, "3"),
+    term("scan: scores on x, a head", f"2 * mh * md * {_PAIRS}", _SSD),
+    only_backward("scan: sums of the decays' gradients", f"(1 + later) * 2 * mh * {_PAIRS}", _SSD),
+    term("scan: what a chunk adds to the state", "2 * mh * md * n * c * (t - 1) / s", _SSD, "0"),
+    only_backward("scan: gradients of what a chunk adds", "later * 4 * mh * md * n", _SSD),
+    term("scan: what the state adds to the output", "later * 2 * mh * md * n", _SSD),
+    only_backward("scan: gradient of the state", "2 * mh * md * n * (s - c) / s", _SSD),
 )
 
 # ---------------------------------------------------------------------------------- gated delta net

@@ -172,7 +172,7 @@ def flops(
     average, not s. `scan` counts recurrences "chunked", as GPU kernels compute them in chunks of `mamba_chunk` (128) and
     `delta_chunk` (64) tokens, or "recurrent", token by token.
     `executed="local"` is what megatron's local modules do with this project's CPU kernels: the full square of attention,
-    sparse or not, and chunks of 128 and 16 tokens, the last one padded.
+    sparse or not, and chunks of 64 (Mamba) and 32 tokens, the last one of Mamba as short as it comes.
     `recompute` is "none" or "full": every layer's forward pass once more.
 
     Raises `WorkbenchError` that names the argument.

@@ -13,7 +13,7 @@ from workbench.arch.weights import MAMBA_CONV_KERNEL
 # Tokens of a chunk. `MambaMixer` asks for 128 (mamba_mixer.py:176) of whatever kernel; the delta rule has 64 in FLA's kernel and
 # in upstream's own (gated_delta_net/common.py:807), 32 in this project's (workbench/kernels/delta.py).
 MODEL_CHUNKS = {"M": 128, "G": 64}
-LOCAL_CHUNKS = {"M": 128, "G": 32}
+LOCAL_CHUNKS = {"M": 64, "G": 32}
 
 # Letter → what it is. Sizes in elements; a letter whose size is not given has no value (see `letters_of`).
 LEGEND: dict[str, str] = {
@@ -83,10 +83,7 @@ LEGEND: dict[str, str] = {
     "some": "1 where a token has several experts, else 0",
     "sig": "1 with sigmoid scores (a balancing bias), else 0",
     "aux": "1 with an auxiliary balancing loss, else 0",
-    "padded": "1 where the last chunk is filled up, else 0",
     "many": "1 with several sequences of a micro-batch, else 0",
-    "apart": "1 where B and C of several groups are views that products have to copy, else 0",
-    "again": "1 where B, and C after the first chunk, are copied once more for the states, else 0",
     "learned": "1 with learned positions, else 0",
     "slot": "1 where an empty MLP slot follows whose input nothing else keeps, else 0",
 }
