@@ -21,7 +21,7 @@ from workbench.kernels.once import differentiable_once
 from workbench.kernels.segments import check_index, runs_from_index
 
 _ACTIVATIONS = (None, "silu", "swish")
-_BLOCK_ELEMENTS = 256 * 1024  # 1 MiB of float32: several such blocks fit into a core's L2 cache
+_BLOCK_ELEMENTS = 128 * 1024  # half a MiB of float32: several such blocks fit into a core's L2 cache
 
 
 def causal_conv(
@@ -128,10 +128,10 @@ class _Conv(torch.autograd.Function):
         dfront = None if front is None else base.new_zeros(front.shape)
         blocks = _blocks(x, len(taps))
         rows, start, end = blocks[0]
-        # The sums over tokens stay as long as a block until the end: additions in the cache and one reduction.
-        sums = base.new_zeros(len(taps) + 1, rows.stop - rows.start, end - start, x.shape[2])
+        sums: Tensor | None = None
+        scratch = base.new_empty(rows.stop - rows.start, end - start, x.shape[2])
         # d(loss)/d(sum of taps) of a block, and after it of the next block's first tokens, which see this one's last.
-        room = base.new_empty(sums.shape[1], end - start + back, x.shape[2])
+        room = base.new_empty(len(scratch), end - start + back, x.shape[2])
         for rows, start, end in reversed(blocks):
             count = end - start
             ds = room[: rows.stop - rows.start]
@@ -146,10 +146,10 @@ class _Conv(torch.autograd.Function):
                 torch.ops.aten.silu_backward.grad_input(dy[rows, start:end].to(d.dtype), d, grad_input=d)
             else:
                 d.copy_(dy[rows, start:end])
-            *by_distance, of_bias = sums[:, : len(d), :count].unbind()
-            for total, part in zip(by_distance, seen, strict=True):
-                total.addcmul_(d, part)
-            of_bias.add_(d)
+            product = scratch[: len(d), :count]
+            by_distance = [torch.mul(d, part, out=product).sum(dim=(0, 1)) for part in seen]
+            of_block = torch.stack([*by_distance, d.sum(dim=(0, 1))])
+            sums = of_block if sums is None else sums.add_(of_block)
             out = dx[rows, start:end]
             made = out if d.dtype == x.dtype else torch.empty_like(d)
             _add_up(made, _seen_by(ds, cuts, len(taps), rows, start, end), taps, None)
@@ -158,7 +158,8 @@ class _Conv(torch.autograd.Function):
             if dfront is not None and start == 0:
                 for t in range(min(count, back)):  # token t sees the places t, t + 1, … from its furthest tap on
                     dfront[rows, t:].addcmul_(d[:, t, None], torch.stack(taps[:t:-1]))
-        *dtaps, dbias = sums.sum(dim=(1, 2)).unbind()
+        assert sums is not None
+        *dtaps, dbias = sums.unbind()
         return (
             dx.transpose(1, 2),
             torch.stack(dtaps[::-1], dim=1).to(weight.dtype),
