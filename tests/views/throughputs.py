@@ -24,7 +24,7 @@ def regime(name: str, speedups: tuple[Interval, ...], **changes: object) -> Regi
         "loss": 4.896,
         "host_share": 0.968,
         "phases": phases,
-        "fused": Work("M[*-]", 2, 10, 2220, 739, None, 231_424),
+        "fused": Work("M[*-]", 2, 10, 2220, 739, None, 231_424, 1),
         "unfused": Work("M*-", 3, 61, 3142, 739, None, 237_568),
     }
     return Regime(**values | changes)  # type: ignore[arg-type]

@@ -49,6 +49,7 @@ def test_a_whole_measurement():
     assert host.fused.module_calls < host.unfused.module_calls
     assert 0 < host.fused.python_calls < host.unfused.python_calls
     assert host.fused.peak_memory_bytes > 0
+    assert (host.fused.lean_blocks, host.unfused.lean_blocks) == (1, 0)
     assert told[-1] == ("host", 1.0)
     environment = found.environment
     assert (environment["seed"], environment["dtype"], environment["backend"]) == (5, "fp32", "local")
@@ -112,6 +113,7 @@ def test_plain_fused_blocks_are_measured_apart(monkeypatch):
     assert [phase.name for phase in found.regimes[0].plain] == list(PHASES)
     assert [str(twin.pattern) for twin in built] == ["[*-]", "*-", "[*-]", "*-"]
     lean, _, plain, _ = built
+    assert (lean.lean_blocks(), plain.lean_blocks()) == (1, 0)
     for twin in (lean, plain):
         twin.prepare()
     assert count_calls(plain.step).modules > count_calls(lean.step).modules

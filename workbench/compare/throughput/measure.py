@@ -164,7 +164,8 @@ def _work(twin: Twin) -> tuple[Work, float]:
     operators = count_operators(_ready(twin))
     peak = peak_bytes(twin.prepared_step)
     found = arithmetic(twin.prepared_step)
-    work = Work(str(twin.pattern), blocks, calls.modules, calls.python, operators, found.kernels, peak)
+    lean = twin.lean_blocks()
+    work = Work(str(twin.pattern), blocks, calls.modules, calls.python, operators, found.kernels, peak, lean)
     return work, found.share
 
 

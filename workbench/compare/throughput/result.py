@@ -69,7 +69,8 @@ class Work:
 
     `module_calls` are calls of `nn.Module`s, `python_calls` of all Python functions, `operators` torch's operator calls,
     `kernels` GPU kernel launches (None on a CPU). `peak_memory_bytes` counts what a step allocates, at its highest: weights,
-    gradient buffers and optimizer state were there before and are not in it.
+    gradient buffers and optimizer state were there before and are not in it. `lean_blocks` of the blocks, MTP's included,
+    run upstream's arithmetic without its host work (`workbench.fusion.lean`).
     """
 
     pattern: str
@@ -79,6 +80,7 @@ class Work:
     operators: int
     kernels: int | None
     peak_memory_bytes: int
+    lean_blocks: int = 0
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from workbench.compare.throughput.result import NotTheSame
 from workbench.compare.throughput.timing import Mark
 from workbench.fusion import runtime
 from workbench.fusion.cpu_platform import cuda_literals_on_cpu
+from workbench.fusion.lean.report import lean_blocks, run_lean
 from workbench.fusion.model import build_model
 from workbench.fusion.noise import hushed
-from workbench.fusion.stack import stacks
 from workbench.fusion.state import canonical_state_dict
 from workbench.fusion.trainer import accumulate_gradients, make_trainer
 from workbench.pattern.model import Pattern
@@ -38,8 +38,7 @@ class Twin:
         self.seed = seed
         self.results: list[tuple[float, float]] = []
         model = build_model(pattern, problem.sizes, seed=seed, dtype=dtype, backend=backend)
-        for _, stack in stacks(model):
-            stack.lean = lean
+        run_lean(model, lean)
         self.trainer = make_trainer(model, learning_rate=_LEARNING_RATE)
         self._tokens: Any = None
         self._mark: Callable[[], None] | None = None
@@ -66,6 +65,11 @@ class Twin:
             _, norm, _ = self.trainer.optimizer.step()
         assert loss is not None
         self.results.append((loss, float(norm)))
+
+    def lean_blocks(self) -> int:
+        """How many blocks a step runs lean, MTP's included; none on a GPU (`lean.conditions.step_reason`)."""
+        on_cpu = runtime.require().device == "cpu"
+        return sum(block.lean for block in lean_blocks(self.trainer.model)) if on_cpu else 0
 
     def prepared_step(self) -> None:
         """Both, for what is counted and not timed."""
