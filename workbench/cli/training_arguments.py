@@ -11,9 +11,7 @@ from workbench.cli.values import natural, positive, positive_number, tolerance
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything but the pattern."""
     model = parser.add_argument_group("the model")
-    model.add_argument(
-        "--sizes", metavar="FILE.json", type=plain, help="sizes of the model (default: about a million parameters)"
-    )
+    model.add_argument("--sizes", metavar="FILE.json", type=plain, help="sizes of the model (default: hidden size 128)")
     model.add_argument(
         "--backend", choices=("auto", "local", "te"), default="auto", help="layer modules (default: auto)"
     )

@@ -103,7 +103,10 @@ def seconds_by_threads(
             for count in candidates:
                 torch.set_num_threads(count)
                 twin.step()  # the first with another count starts or stops threads
-                seconds[count] += [twin.step().seconds for _ in range(_LEAST)]
+                for _ in range(_LEAST):
+                    seconds[count].append(twin.step().seconds)
+                    if sum(seconds[count]) > _MEASURE_SECONDS:
+                        break
             if sum(map(sum, seconds.values())) > _MEASURE_SECONDS:
                 break
     finally:
