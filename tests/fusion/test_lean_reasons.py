@@ -284,3 +284,12 @@ def test_autocast_gives_what_it_gives_without(ran: list[str]) -> None:
         fused, unfused = build("[*-]"), build("*-")
         assert_same_run(fused, unfused)
     assert "lean" not in ran
+
+
+def test_a_printed_model_says_what_it_runs() -> None:
+    model = build("M[*-][M-]")
+    assert "3 blocks, 2 fused, 2 run lean" in repr(model)
+    model.decoder.layers[1].mlp.register_forward_hook(lambda *_: None)
+    assert "3 blocks, 2 fused, 1 run lean" in repr(model)
+    run_lean(model, False)
+    assert "3 blocks, 2 fused, 0 run lean" in repr(model)

@@ -80,7 +80,7 @@ class LeanBlock:
         return _added(hidden, mixed, bias)
 
     def _call_attention(self, x: Tensor, step: Step) -> Any:
-        # The arguments of `TransformerLayer._forward_attention` (transformer_layer.py:670) in a training step.
+        # The arguments of `TransformerLayer._forward_attention` (transformer_layer.py:667) in a training step.
         return self.attention(
             x,
             attention_mask=None,

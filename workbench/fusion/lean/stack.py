@@ -39,6 +39,12 @@ class LeanForward(HybridStack):
     blocks: tuple[Any, ...]
     _plans: Plans
 
+    def extra_repr(self) -> str:
+        """In `print(model)`: how many blocks run lean in a training step."""
+        fused = [layer for block, layer in zip(self.blocks, self.layers, strict=True) if block.fused]
+        lean = sum(plan_block(layer).block is not None for layer in fused) if self.lean else 0
+        return f"{len(self.blocks)} blocks, {len(fused)} fused, {lean} run lean"
+
     def forward(
         self,
         hidden_states: Any,
@@ -50,7 +56,7 @@ class LeanForward(HybridStack):
         packed_seq_params: Any = None,
         padding_mask: Tensor | None = None,
     ) -> Tensor:
-        """Upstream's forward, [s, b, h] → [s, b, h] (`models/hybrid/hybrid_block.py:262`), with the same bits."""
+        """Upstream's forward, [s, b, h] → [s, b, h] (`models/hybrid/hybrid_block.py:261`), with the same bits."""
         entering = hidden_states if self.pre_process else self.input_tensor
         unused = {
             "attention_mask": attention_mask,
@@ -58,7 +64,7 @@ class LeanForward(HybridStack):
             "inference_params": inference_params,
             "packed_seq_params": packed_seq_params,
         }
-        if not self.lean or step_reason(self.training, entering, rotary_pos_emb, unused) or setting_reason(self.config):
+        if not self._any_lean() or step_reason(self.training, entering, rotary_pos_emb, unused):
             return super().forward(
                 hidden_states,
                 attention_mask,
@@ -73,6 +79,9 @@ class LeanForward(HybridStack):
             hidden = self.final_norm(hidden)
         return make_viewless_tensor(inp=hidden, requires_grad=hidden.requires_grad, keep_graph=True)
 
+    def _any_lean(self) -> bool:
+        return self.lean and any(block.fused for block in self.blocks) and setting_reason(self.config) is None
+
     def _run_blocks(self, hidden: Tensor, step: Step) -> Tensor:
         plans = self._plans
         if plans.settings != (now := settings(self.config)):
@@ -84,7 +93,7 @@ class LeanForward(HybridStack):
         return hidden
 
     def _call(self, layer: nn.Module, hidden: Tensor, step: Step) -> Tensor:
-        # As `hybrid_block.py:371-392` calls a layer in a training step.
+        # As `hybrid_block.py:361-392` calls a layer in a training step.
         common = {"hidden_states": hidden, "attention_mask": None, "inference_context": None, "packed_seq_params": None}
         if isinstance(layer, TransformerLayer):
             out = layer(**common, rotary_pos_emb=step.rotary, sequence_len_offset=None, padding_mask=step.padding_mask)

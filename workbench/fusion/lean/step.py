@@ -12,7 +12,7 @@ from torch import Tensor
 class Step:
     """One forward of one stack. `rotary` is what the model hands down: [s, 1, 1, dim] angles, or None.
 
-    Upstream takes cosine and sine of the same angles four times in every layer (`rope_utils.py:134`).
+    Upstream takes cosine and sine of the same angles four times in every layer (`rope_utils.py:133`).
     """
 
     def __init__(self, rotary: Any, padding_mask: Tensor | None) -> None:
