@@ -97,6 +97,13 @@ def assert_predicts(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("groups", [1, 4])
+def test_norms_of_many_elements_keep_less(groups: int, dtype: str) -> None:
+    """1,024 tokens: Mamba's norm of groups and the delta net's L2 norm run through the backward written by hand."""
+    assert_predicts("MG", {**MEDIUM, "activation": "swiglu", "mamba_num_groups": groups}, dtype, (1024, 1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("size", [TINY, ODD], ids=["tiny", "odd"])
 @pytest.mark.parametrize("symbol", SYMBOLS)

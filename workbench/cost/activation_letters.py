@@ -5,6 +5,8 @@ from __future__ import annotations
 from workbench.arch.sizes import ModelSizes
 from workbench.cost.letters import LOCAL_CHUNKS, chunk_letters, letters_of
 
+_FEW_ELEMENTS = 128 * 1024  # workbench/kernels/norm.py, _SMALL_ELEMENTS
+
 
 def activation_letters(
     sizes: ModelSizes, *, symbol: str, sequence_length: int, micro_batch: int, width: int, slot: bool = True
@@ -42,9 +44,17 @@ def activation_letters(
         "sig": int(sizes.moe_router_bias),
         "aux": int(sizes.aux_loss_coeff > 0),
         "many": int(many),
+        "few": int(sequence_length * micro_batch * _normed(sizes, symbol) <= _FEW_ELEMENTS),
         "learned": int(sizes.rotary_variant == "learned"),
         "slot": int(slot),
     }
+
+
+def _normed(sizes: ModelSizes, symbol: str) -> int:
+    """Channels of a token that the norm of the groups (Mamba) or the L2 norm of queries and keys (delta net) sees."""
+    if symbol == "M":
+        return (sizes.mamba_heads or 0) * (sizes.mamba_head_dim or 0)
+    return 2 * (sizes.gdn_num_key_heads or 0) * (sizes.gdn_key_head_dim or 0)
 
 
 def _kept_by_activation(sizes: ModelSizes) -> int:

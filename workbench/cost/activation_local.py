@@ -18,6 +18,8 @@ _L2 = "workbench/kernels/norm.py, l2norm"
 _DELTA = "workbench/kernels/delta.py"
 _GDN = "megatron/core/ssm/gated_delta_net/common.py"
 
+_NARROW = "(few * 4 + (1 - few) * w)"  # a norm of few elements keeps them in fp32, one of many as they come
+
 # ------------------------------------------------------------------------------------------ Mamba-2
 
 _CONVOLVED = "(mh * md + 2 * mg * n)"
@@ -33,8 +35,8 @@ MAMBA_ROWS: Rows = (
     saved("states that enter the chunks", "later * 4 * b * t * mh * md * n", _SSD, "tp"),
     saved("gate in fp32", "cast * 4 * s * b * mh * md", _FACADE, "tp"),
     saved("gate after silu, and what it multiplies", "8 * s * b * mh * md", _FACADE, "tp"),
-    saved("norm of the groups: input, normed, statistics", "8 * s * b * mh * md + 4 * s * b * mg", _GROUP_NORM, "tp"),
-    saved("norm of the groups: weight in fp32", "cast * 4 * mh * md", _GROUP_NORM, "tp"),
+    saved("norm of the groups: input and statistics", f"s * b * ({_NARROW} * mh * md + 4 * mg)", _GROUP_NORM, "tp"),
+    saved("norm of the groups: normed, and the weight in fp32", "few * 4 * (s * b + cast) * mh * md", _GROUP_NORM, "tp"),
     saved("input of the last linear", "w * s * b * mh * md", LINEAR, "tp"),
     BDA_DROPOUT,
 )  # fmt: skip
@@ -46,9 +48,8 @@ _TOKENS = "4 * b * gv * t * c"  # a number of every value head and token, fp32
 
 DELTA_ROWS: Rows = (
     *block_norm("norm"),
-    saved("input of the convolution", f"w * b * {_MIXED} * (s + gc - 1)", _CONV, "tp"),
-    saved("output of the convolution", f"w * b * {_MIXED} * s", _CONV, "tp"),
-    saved("queries and keys before their L2 norm, and the norm", "4 * s * b * 2 * gk * (dk + 1)", _L2, "tp"),
+    saved("input projection, of which the convolution reads", f"w * b * s * ({_MIXED} + gv * (dv + 2))", _CONV, "tp"),
+    saved("queries and keys before their L2 norm, and the norm", f"s * b * 2 * gk * ({_NARROW} * dk + 4)", _L2, "tp"),
     saved("decays of the heads", "2 * w * gv", f"{_GDN}:444", "tp"),
     saved("decay before and after softplus", "8 * s * b * gv", f"{_GDN}:444", "tp"),
     saved("writing strength", "w * s * b * gv", f"{_GDN}:445", "tp"),

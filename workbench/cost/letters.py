@@ -84,6 +84,7 @@ LEGEND: dict[str, str] = {
     "sig": "1 with sigmoid scores (a balancing bias), else 0",
     "aux": "1 with an auxiliary balancing loss, else 0",
     "many": "1 with several sequences of a micro-batch, else 0",
+    "few": "1 where a recurrent mixer's local norm has few elements and runs through torch's own operations, else 0",
     "learned": "1 with learned positions, else 0",
     "slot": "1 where an empty MLP slot follows whose input nothing else keeps, else 0",
 }
