@@ -45,6 +45,19 @@ def test_a_chart_holds_its_words_as_text():
     assert {"step", "loss", "tokens a second", "bigram", "M[*-]", "test"} <= words
 
 
+def test_it_names_no_address():
+    drawn = chart.svg(CHART)
+    assert drawn.count("http") == drawn.count('xmlns="http://www.w3.org/2000/svg"') == 1
+    assert "xlink" not in drawn
+    assert ' href="#' in drawn
+
+
+def test_its_style_sheet_reaches_no_other_drawing():
+    (sheet,) = ElementTree.fromstring(chart.svg(CHART)).iter(f"{SVG}style")
+    assert sheet.text.strip().startswith(".chart *{")
+    assert sheet.text.count("{") == 1
+
+
 def test_in_a_page_the_neutral_colours_are_the_pages():
     drawn = chart.svg(CHART, "adaptive")
     assert "var(--ink, " in drawn

@@ -11,6 +11,7 @@ from workbench.cli.checkpoint_arguments import add_checkpoint_commands
 from workbench.cli.compare_arguments import add_compare_arguments
 from workbench.cli.lazy import lazy
 from workbench.cli.patterns import plain, protect
+from workbench.cli.sweep_arguments import add_sweep_arguments
 from workbench.cli.training_arguments import add_training_arguments
 from workbench.cli.values import natural, positive, probability, tolerance
 
@@ -83,6 +84,11 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     _draw(command("draw", "draw the layers, or what runs inside of each block, as a picture or a page", examples.DRAW))
     _verify(command("verify", "build the twins, run every check, and say whether they are one model", examples.VERIFY))
     _train(command("train", "train a small model on real text or a synthetic task, against baselines", examples.TRAIN))
+    _sweep(
+        command(
+            "sweep", "train patterns at equal cost, several seeds each, and compare what they learn", examples.SWEEP
+        )
+    )
     _compare(command("compare", "time the twins in turn, and say whether a fused step is faster", examples.COMPARE))
     _presets(command("presets", "list published architectures with their sources, or show one", examples.PRESETS))
     _cost(
@@ -164,6 +170,13 @@ def _train(parser: argparse.ArgumentParser) -> None:
     _pattern(parser)
     add_training_arguments(parser)
     parser.set_defaults(run=lazy("workbench.cli.train", "run_train"))
+
+
+def _sweep(parser: argparse.ArgumentParser) -> None:
+    parser.usage = f"{parser.prog} PATTERN PATTERN … [options]"
+    parser.add_argument("patterns", metavar="PATTERN", nargs="*", type=plain, help="layer patterns, each in quotes")
+    add_sweep_arguments(parser)
+    parser.set_defaults(run=lazy("workbench.cli.sweep", "run_sweep"))
 
 
 def _compare(parser: argparse.ArgumentParser) -> None:

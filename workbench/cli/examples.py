@@ -19,6 +19,12 @@ TRAIN = """\
   workbench train '[*-][*-]' --twin --steps 200 --chart twins.svg
 """
 
+SWEEP = """\
+  workbench sweep 'MMMM' 'M*MM' '[M-][*-]' --data mqar:pairs=16 --steps 400 --chart recall.svg
+  workbench sweep 'M-M-' '[*-][*-]' --equal flops --quality loss --steps 300 --html sweep.html
+  workbench sweep 'GG' 'MM' --data state-tracking --seeds 1 2 3 4 5 --json
+"""
+
 COMPARE = """\
   workbench compare '[*-]' --repeat 24 --regime host
   workbench compare 'M[*-]M[ME]' --html speed.html --output speed.json

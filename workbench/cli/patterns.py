@@ -56,6 +56,15 @@ def only(patterns: Sequence[str], command: str) -> str:
     return patterns[0]
 
 
+def several(patterns: Sequence[str], command: str) -> list[str]:
+    """The patterns of a command that takes any number, or `WorkbenchError` that says what to type."""
+    if not patterns:
+        raise WorkbenchError(f"workbench {command} needs patterns, such as: workbench {command} 'MMMM' 'M*MM'")
+    for pattern in patterns:
+        only([pattern], command)
+    return list(patterns)
+
+
 def _is_file_name(text: str) -> bool:
     """An entry of the working folder whose name no pattern could have: a glob that matched exactly one file."""
     foreign = re.search(r"[a-z._~]", text) is not None

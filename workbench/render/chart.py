@@ -30,6 +30,8 @@ _LONGEST = 48  # characters of a label
 _POINTS = 1_000  # of a curve that are drawn: more than there are pixels
 _OPENING = re.compile(r"<svg ")
 _HEAD = re.compile(r"\A.*?(?=<svg )", re.DOTALL)
+_METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
+_XLINK = ' xmlns:xlink="http://www.w3.org/1999/xlink"'
 _SIZE = re.compile(r' width="[\d.]+pt" height="[\d.]+pt"')
 # In a page the neutral colours are the page's, which knows whether it is dark.
 _ADAPTIVE = {LIGHT.ink: "--ink", LIGHT.quiet: "--quiet", LIGHT.line: "--frame"}
@@ -67,8 +69,11 @@ def drawn(chart: Chart, theme: Theme = "light", ground: bool = False) -> tuple[s
         canvas: Any = FigureCanvasSVG(figure)
         canvas.print_svg(written, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = _SIZE.sub("", _HEAD.sub("", written.getvalue()), count=1)
+    # Nothing in the file names an address: no metadata, and references as SVG 2 writes them.
+    text = _METADATA.sub("", text, count=1).replace(_XLINK, "", 1).replace(" xlink:href=", " href=")
     named = f"<title>{markup(chart.title)}</title><desc>{markup(chart.description)}</desc>"
     text = _OPENING.sub('<svg role="img" class="chart" ', text, count=1)
+    text = text.replace('<style type="text/css">*{', '<style type="text/css">.chart *{')  # of a page, only this drawing
     start = text.index(">") + 1
     if theme == "adaptive":
         for colour, name in _ADAPTIVE.items():
