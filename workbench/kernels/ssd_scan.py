@@ -84,9 +84,7 @@ def _forward(inputs: Inputs, cuts: Cuts, final: bool, *, keep: bool) -> tuple[Te
         if entering is not None:
             carried = here.alone(torch.bmm(here.C, here.states(entering).mT))
             here.by_group(out).addcmul_(carried, here.by_group(here.so_far())[..., None])
-        if skip is not None:
-            out.addcmul_(here.x, skip)
-        heads_first(span, y).copy_(out)
+        _write(heads_first(span, y), out, here.x, skip)
     return y, last, kept
 
 
@@ -140,16 +138,24 @@ def _backward(
 
         dA += (dlog * here.dt).sum(dim=(0, 1, 3))
         heads_first(span, ddt).copy_((du * here.x).sum(dim=-1).addcmul_(dlog, A[:, None]))
-        du.mul_(here.dt[..., None])
+        _write(heads_first(span, dx), du.mul_(here.dt[..., None]), dout, skip)
         if skip is not None and dskip is not None:
-            du.addcmul_(dout, skip)
             dskip += dout.mul_(here.x).sum(dim=(0, 1)).sum_to_size(skip.shape)
-        heads_first(span, dx).copy_(du)
         for rows, whole in ((dB_rows, dB), (dC_rows, dC)):
             place = heads_first(span, whole)
             place.copy_(rows.view(place.shape))
     dD = None if inputs.D is None or dskip is None else dskip.view(inputs.D.shape).to(inputs.D.dtype)
     return dx, ddt, dA.to(inputs.A.dtype), dB, dC, dD, dinitial
+
+
+def _write(place: Tensor, result: Tensor, skipped: Tensor, skip: Tensor | None) -> None:
+    """`place`, which may be less precise than the work, takes the result and what skips the scan."""
+    if skip is None:
+        place.copy_(result)
+    elif place.dtype == result.dtype:
+        torch.addcmul(result, skipped, skip, out=place)
+    else:
+        place.copy_(result.addcmul_(skipped, skip))
 
 
 def _room(tensor: Tensor) -> Tensor:
