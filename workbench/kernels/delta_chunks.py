@@ -191,22 +191,27 @@ def _backward(
         torch.bmm(y, new_t, out=d_z[half])
         torch.bmm(y, states_t, out=d_e[half])
     d_z.mul_(part.between)
-    d_z[1].diagonal(dim1=1, dim2=2).zero_()
+    # A token's write is read by its own query without decay: left out until g's gradient, where its two parts would
+    # cancel but for their rounding, is done. The same goes for the last token's way to the end.
+    own = d_z[0].diagonal(dim1=1, dim2=2)[..., None].clone()
+    d_z.diagonal(dim1=2, dim2=3).zero_()
     d_e.mul_(part.since)
     for half in range(2):
         d_e[half].baddbmm_(d_z[half], keys)
-    d_keys = torch.bmm(new, flat.transpose(1, 2)).mul_(part.to_end)
-    at_end = (d_keys * keys).sum(dim=(1, 2)) + part.whole.flatten() * (flat * states).sum(dim=(1, 2))
-    for half in range(2):
-        d_keys.baddbmm_(d_z[half].transpose(1, 2), e[half])
+    d_keys = torch.bmm(d_z[0].transpose(1, 2), e[0]).baddbmm_(d_z[1].transpose(1, 2), e[1])
+    d_keys_to_end = torch.bmm(new, flat.transpose(1, 2)).mul_(part.to_end)
 
     dots = (d_e * x).sum(dim=-1)
     d_beta = (d_right * part.v).sum(dim=-1) - dots[1]
+    to_end = (d_keys_to_end * keys).sum(dim=-1)[:, :-1]
     d_total = (dots * part.factor[..., 0]).sum(dim=0) - (d_keys * keys).sum(dim=-1)
-    d_total[:, -1] += at_end
+    d_total[:, :-1] -= to_end
+    d_total[:, -1] += to_end.sum(dim=-1) + part.whole.flatten() * (flat * states).sum(dim=(1, 2))
     d_g = d_total.flip(-1).cumsum(-1).flip(-1)
     d_x = d_e.mul_(part.factor)
-    return (d_x[0], d_keys.add_(d_x[1]), d_right * part.beta, d_g, d_beta), d_state
+    d_q = d_x[0].addcmul_(part.factor[0] * own, keys)
+    d_k = d_keys.add_(d_keys_to_end).add_(d_x[1]).addcmul_(own, e[0])
+    return (d_q, d_k, d_right * part.beta, d_g, d_beta), d_state
 
 
 def _by_chunk(tensor: Tensor, chunks: int) -> Tensor:
