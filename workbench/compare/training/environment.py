@@ -13,9 +13,6 @@ from workbench.fusion import runtime
 
 _PACKAGES = ("hybrid-workbench", "megatron-core", "torch", "numpy", "transformer-engine", "mamba-ssm")
 
-# Where these change, a sum may be taken in another order: the same run may then differ in its last bits.
-BITS_DEPEND_ON = ("versions", "platform", "device", "threads", "backend")
-
 
 def environment(backend: str) -> dict[str, Any]:
     """Python and package versions, platform, device, torch's thread count and the backend of the layers."""
