@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from workbench.compare.throughput.garbage import no_collection
 from workbench.compare.throughput.profiling import Event, profiled
 from workbench.errors import WorkbenchError
 
@@ -55,18 +55,16 @@ def count_calls(step: Callable[[], object]) -> Calls:
         raise WorkbenchError(
             "Python calls cannot be counted while another profiler runs in this process: stop it first"
         ) from error
-    collects = gc.isenabled()
-    gc.disable()  # a collection calls finalizers, at a moment that has nothing to do with the step
     try:
-        monitoring.register_callback(monitoring.PROFILER_ID, monitoring.events.PY_START, enter)
-        monitoring.set_events(monitoring.PROFILER_ID, monitoring.events.PY_START)
-        step()
+        with no_collection():  # a collection calls finalizers
+            monitoring.register_callback(monitoring.PROFILER_ID, monitoring.events.PY_START, enter)
+            monitoring.set_events(monitoring.PROFILER_ID, monitoring.events.PY_START)
+            step()
+            monitoring.set_events(monitoring.PROFILER_ID, 0)
     finally:
         monitoring.set_events(monitoring.PROFILER_ID, 0)
         monitoring.register_callback(monitoring.PROFILER_ID, monitoring.events.PY_START, None)
         monitoring.free_tool_id(monitoring.PROFILER_ID)
-        if collects:
-            gc.enable()
     return Calls(**entered)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from workbench.compare.throughput.garbage import no_collection
 from workbench.compare.throughput.profiling import profiled
 
 _MEMORY = "[memory]"  # the profiler's name for an allocation or a release
@@ -19,12 +20,13 @@ def peak_bytes(step: Callable[[], object]) -> int:
     rounds up to its blocks, is asked.
     """
     if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
+        with no_collection():
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            step()
+            torch.cuda.synchronize()
+            return torch.cuda.max_memory_allocated() - before
     live = peak = 0
     for event in profiled(step, memory=True).events:
         if event.name == _MEMORY:

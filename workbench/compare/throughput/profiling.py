@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from workbench.compare.throughput.garbage import no_collection
+
 _MEASURED = "workbench::measured"
 
 # What torch's allocator writes when something from before the profile is released in it; `profiled` runs its step twice
@@ -50,8 +52,13 @@ def profiled(step: Callable[[], object], *, memory: bool = False) -> Profiled:
     activities = [ProfilerActivity.CPU]
     if torch.cuda.is_available():
         activities.append(ProfilerActivity.CUDA)
-    with _without_known_lines(), profile(activities=activities, profile_memory=memory) as run:
+    with (
+        no_collection() as collect,
+        _without_known_lines(),
+        profile(activities=activities, profile_memory=memory) as run,
+    ):
         step()
+        collect()  # what only a collection releases is not live when the measured step begins
         with record_function(_MEASURED):
             step()
             if torch.cuda.is_available():

@@ -6,14 +6,13 @@ last. `once(function)` makes one of a function without phases.
 
 from __future__ import annotations
 
-import gc
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
+
+from workbench.compare.throughput.garbage import no_collection
 
 Mark = Callable[[], None]
 Contestant = Callable[[Mark], object]
@@ -90,7 +89,7 @@ def alternate(
         raise ValueError(f"trials must be at least 1, not {trials}")
     clock = clock or HostClock()
     measured: tuple[list[list[float]], list[list[float]]] = ([], [])
-    with _no_collection() as collect:
+    with no_collection() as collect:
         start = now()
         done = -warm_up
         while not _over(done, trials, now() - start, seconds):
@@ -145,19 +144,3 @@ def _over(done: int, trials: int | None, spent: float, seconds: float | None) ->
 def _share(done: int, trials: int | None, spent: float, seconds: float | None) -> float:
     shares = [done / trials if trials is not None else 0.0, spent / seconds if seconds else 0.0]
     return min(max(shares), 1.0)
-
-
-@contextmanager
-def _no_collection() -> Iterator[Callable[[], object]]:
-    """Inside, garbage is collected only when the function that this gives is called.
-
-    It looks at what came since its last call, the trial before, in microseconds; all of megatron takes a tenth of a second.
-    """
-    enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield partial(gc.collect, 0)
-    finally:
-        if enabled:
-            gc.enable()
