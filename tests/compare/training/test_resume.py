@@ -231,8 +231,15 @@ def test_other_sizes_are_not_resumed(died, monkeypatch):
 
 
 def test_a_run_is_not_begun_over_another(died):
+    # Said before anything is measured or built.
     with pytest.raises(WorkbenchError, match="holds a run already"):
-        run(directory=died)
+        run(directory=died, minutes=1000.0)
+
+
+def test_a_place_that_cannot_hold_a_run_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(WorkbenchError, match="file cannot hold a run: File exists"):
+        run(directory=tmp_path / "file")
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"schema": "other"}', '{"schema": "workbench.run/1"}'])
@@ -252,7 +259,7 @@ def test_a_directory_that_is_not_there_is_not_resumed(tmp_path):
 
 
 def test_two_processes_do_not_share_a_directory(died):
-    with open_directory(died, create=False), pytest.raises(WorkbenchError, match="is in use"):
+    with open_directory(died, resume=True), pytest.raises(WorkbenchError, match="is in use"):
         run(directory=died, resume=True)
 
 

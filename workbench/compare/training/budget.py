@@ -102,11 +102,12 @@ def seconds_by_threads(
         for _ in range(_TURNS):
             for count in candidates:
                 torch.set_num_threads(count)
-                twin.step()  # the first with another count starts or stops threads
-                for _ in range(_LEAST):
-                    seconds[count].append(twin.step().seconds)
-                    if sum(seconds[count]) > _MEASURE_SECONDS:
-                        break
+                # The first step with another count starts or stops threads; it counts where it is all that there is time for.
+                first = twin.step().seconds
+                if first > _MEASURE_SECONDS:
+                    seconds[count].append(first)
+                    continue
+                seconds[count] += [twin.step().seconds for _ in range(_LEAST)]
             if sum(map(sum, seconds.values())) > _MEASURE_SECONDS:
                 break
     finally:

@@ -151,17 +151,16 @@ def stored_threads(path: str | Path) -> int | None:
 
 
 @contextmanager
-def open_directory(path: str | Path, *, create: bool) -> Iterator[RunDirectory]:
-    """The run directory, locked until the end of the block; made when it is missing and `create`.
+def open_directory(path: str | Path, *, resume: bool) -> Iterator[RunDirectory]:
+    """The run directory, locked until the end of the block; made when it is missing, unless a run in it is to be resumed.
 
-    Raises `WorkbenchError` when it is missing, cannot be written or is in another run's hands.
+    Raises `WorkbenchError` as `check_place` does, and when it cannot be written or is in another process's hands.
     """
     path = Path(path)
+    check_place(path, resume)
     try:
-        if create:
+        if not resume:
             path.mkdir(parents=True, exist_ok=True)
-        else:
-            check_place(path, resume=True)
         lock = (path / "lock").open("a")
     except OSError as error:
         raise WorkbenchError(f"{path} cannot hold a run: {error.strerror or error}") from error

@@ -49,7 +49,8 @@ def train(
 
     With a `directory` the run is kept there and `resume=True` goes on with it: the points are then the same bits, times
     and memory aside, as those of a run that was never interrupted, wherever it was and whenever it was saved, with the same
-    versions and thread count (else a warning says what has changed). The pattern may have other brackets.
+    versions and thread count (else a warning says what has changed; on a GPU, as far as its kernels repeat their own bits).
+    The pattern may have other brackets.
 
     SIGINT (Ctrl-C) and SIGTERM end the run after the step in hand: it is saved, and `TrainingStopped`, a
     `KeyboardInterrupt`, holds what was recorded. Raises `WorkbenchError` for a directory that holds another run, that
@@ -65,7 +66,7 @@ def train(
     settings = replace(settings, backend=choose_backend(settings.backend))
     with ExitStack() as stack:
         stopped = stack.enter_context(stop_requests())
-        folder = None if directory is None else stack.enter_context(open_directory(directory, create=not resume))
+        folder = None if directory is None else stack.enter_context(open_directory(directory, resume=resume))
         stored = folder.stored() if folder is not None and resume else None
         plan: Plan | None = None
         if minutes is not None and stored is not None:
