@@ -74,4 +74,4 @@ def test_thread_counts_are_measured_in_turns_and_left_as_they_were(monkeypatch):
     measured = seconds_by_threads(Pattern(PATTERN), sizes_for(SIZES, data), data, FREE, (2, 1))
     assert list(measured) == [2, 1]
     assert all(seconds > 0 for seconds in measured.values())
-    assert asked == [2, 1, torch.get_num_threads()]
+    assert asked == [1, 2, 1, torch.get_num_threads()]

@@ -98,6 +98,7 @@ def seconds_by_threads(
     twin = Learner.build(pattern, sizes, data, replace(settings, steps=_MOST))
     seconds: dict[int, list[float]] = {count: [] for count in candidates}
     try:
+        torch.set_num_threads(min(candidates))
         twin.step()
         for _ in range(_TURNS):
             for count in candidates:
