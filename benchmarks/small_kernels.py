@@ -79,13 +79,15 @@ def contest(
     usual: Callable[..., Tensor],
     plain: Callable[..., Tensor],
     leaves: Sequence[Tensor],
+    some: Sequence[Tensor] | None = None,
 ) -> Contest:
-    """Random gradients for the output; `leaves` are what gradients are taken of."""
+    """Random gradients for the output; `leaves` are what gradients are taken of. `some` (all by default) meet the definition."""
     for leaf in leaves:
         leaf.requires_grad_()
     dy = torch.randn(ours(*leaves).shape)
-    wide = [leaf.detach().double().requires_grad_() for leaf in leaves]
-    defined = apart(step(ours, wide, dy.double())(), step(plain, wide, dy.double())())
+    wide = [leaf.detach().double().requires_grad_() for leaf in some or leaves]
+    wide_dy = torch.randn(ours(*wide).shape, dtype=torch.float64)
+    defined = apart(step(ours, wide, wide_dy)(), step(plain, wide, wide_dy)())
     return Contest(name, step(ours, leaves, dy), step(usual, leaves, dy), defined)
 
 
@@ -98,6 +100,7 @@ def convolutions(rows: int, tokens: int, channels: int) -> Iterator[Contest]:
         torch.randn(channels),
     ]
     leaves[0] = leaves[0].detach()
+    some = [leaves[0][..., :4], *(leaf[:4] for leaf in leaves[1:])]  # channels know nothing of each other
     size = f"[{rows}, {tokens}, {channels}]"
 
     def hugging_face(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -110,7 +113,7 @@ def convolutions(rows: int, tokens: int, channels: int) -> Iterator[Contest]:
             1, 2
         )
 
-    yield contest(f"convolution, silu {size}", of(causal_conv), hugging_face, of(causal_conv_plain), leaves)
+    yield contest(f"convolution, silu {size}", of(causal_conv), hugging_face, of(causal_conv_plain), leaves, some)
     if tokens > PACKED:
         index = (torch.arange(tokens) // PACKED).expand(rows, tokens)
 
@@ -118,7 +121,7 @@ def convolutions(rows: int, tokens: int, channels: int) -> Iterator[Contest]:
             return torch.cat([hugging_face(part, weight, bias) for part in x.split(PACKED, dim=1)], dim=1)
 
         packed, plain = of(causal_conv, seq_idx=index), of(causal_conv_plain, seq_idx=index)
-        yield contest(f"the same, packed, {PACKED} tokens a sequence {size}", packed, apiece, plain, leaves)
+        yield contest(f"the same, packed, {PACKED} tokens a sequence {size}", packed, apiece, plain, leaves, some)
 
 
 def norms(rows: int, channels: int, group: int) -> Iterator[Contest]:
