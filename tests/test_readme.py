@@ -67,9 +67,24 @@ def test_the_checkpoints_are_what_their_comments_say(tmp_path: Path, monkeypatch
     assert [eval(line.split("#")[0], space) for line in lines[-3:]] == ["M[*-]", True, True]
 
 
+def test_the_training_is_what_its_comments_say() -> None:
+    lines = examples(GUIDE)[3].splitlines()
+    space: dict[str, object] = {}
+    exec("\n".join(lines[:-2]), space)
+    assert [eval(line.split("#")[0], space) for line in lines[-2:]] == [True, (10, True)]
+
+
+def test_the_independent_model_is_as_near_as_it_says() -> None:
+    lines = examples(GUIDE)[4].splitlines()
+    space: dict[str, object] = {}
+    exec("\n".join(lines[:-1]), space)
+    assert "# True" in lines[-1]
+    assert bool(eval(lines[-1].split("#")[0], space)) is True
+
+
 def test_the_last_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(examples(GUIDE)[3], {})
+    exec(examples(GUIDE)[5], {})
     assert (tmp_path / "run" / "step-0" / "metadata.json").exists()
 
 
@@ -77,7 +92,7 @@ def test_the_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
     commands = re.findall(r"\$ workbench (\w+)", GUIDE)
     assert {
         *("explain", "fuse", "draw", "verify", "presets", "cost", "balance", "report", "lab"),
-        *("inspect", "diff", "convert"),
+        *("inspect", "diff", "convert", "train", "sweep", "compare"),
     } == set(commands)
     with pytest.raises(SystemExit):
         main(["--help"])
