@@ -41,8 +41,8 @@ def test_a_whole_measurement():
     for phase in host.phases:
         for interval in (phase.fused_ms, phase.unfused_ms, phase.speedup):
             assert 0 < interval.low <= interval.median <= interval.high
-    # One step before anything is measured, two are counted, four run under the profiler, then warm-up and trials.
-    assert host.equal_steps == 1 + 2 + 4 + WARM_UP + 6
+    # One step before anything is measured, two are counted, eight run under the profiler, then warm-up and trials.
+    assert host.equal_steps == 1 + 2 + 8 + WARM_UP + 6
     assert 0 < host.host_share < 1
     assert host.loss == pytest.approx(torch.tensor(128.0).log().item(), abs=0.5)
     assert (host.fused.blocks, host.unfused.blocks) == (2, 3)
@@ -85,7 +85,7 @@ def test_twins_that_are_not_the_same_function_are_refused(monkeypatch, late):
 
     class Tampered(Twin):
         def prepare(self):
-            if self.pattern.counts["fused"] and len(self.results) == (9 if late else 0):
+            if self.pattern.counts["fused"] and len(self.results) == (13 if late else 0):
                 self.trainer.model.module.output_layer.weight.data[0] *= 1.001
             super().prepare()
 
@@ -93,7 +93,7 @@ def test_twins_that_are_not_the_same_function_are_refused(monkeypatch, late):
     with pytest.raises(NotTheSame, match="the two are not the same function") as caught:
         throughput("[*-]", regimes=("host",), trials=6)
     measured = caught.value.measured
-    assert measured["step"] == (9 if late else 0)
+    assert measured["step"] == (13 if late else 0)
     assert measured["fused"] != measured["unfused"]
     assert repr(measured["fused"]["loss"]) in str(caught.value)
 

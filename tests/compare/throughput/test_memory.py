@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from workbench.compare.throughput import memory
 from workbench.compare.throughput.memory import peak_bytes
+from workbench.compare.throughput.profiling import profiled
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's allocator rounds up to its blocks")
 
@@ -64,6 +68,25 @@ def test_garbage_in_a_cycle_counts_until_it_is_collected_and_not_before_the_step
         torch.zeros(500)
 
     assert peak_bytes(step) == peak_bytes(step) == 6_000
+
+
+def test_a_lost_event_does_not_move_the_peak(monkeypatch):
+    """Two of the three profiles lack a release: their own peaks are higher by that."""
+    profiles = []
+
+    def losing(step, *, memory):
+        found = profiled(step, memory=memory)
+        profiles.append(found)
+        first = next(event for event in found.events if event.moved_bytes < 0)
+        kept = tuple(event for event in found.events if event is not first)
+        return replace(found, events=kept) if len(profiles) != 2 else found
+
+    def step():
+        for _ in range(3):
+            torch.zeros(1000)
+
+    monkeypatch.setattr(memory, "profiled", losing)
+    assert (peak_bytes(step), len(profiles)) == (4_000, 3)
 
 
 def test_temporaries_inside_of_an_operator():
