@@ -1,6 +1,6 @@
 # Works with GNU Make 3.81 (macOS) and newer. Nothing here needs root.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lab check gallery dead-venv
+.PHONY: help setup demo test lab check gallery bench dead-venv
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -51,3 +51,7 @@ check: setup ## formatting, lint, types and the layers of the code
 
 gallery: setup ## draw and photograph docs/gallery anew; the photographs need a Chromium
 	@$(PYTHON) -m tests.browser.gallery
+
+# Half an hour on two cores that do nothing else. `make bench` is never a part of the tests: they assert no times.
+bench: setup ## measure everything, into benchmarks/results/
+	@$(PYTHON) benchmarks/run.py

@@ -131,6 +131,6 @@ def test_plain_make_lists_every_target(checkout):
     done = checkout.make()
     assert (done.status, done.err) == (0, "")
     targets = [line.split()[1] for line in done.out.splitlines()]
-    assert targets == ["help", "setup", "demo", "test", "lab", "check", "gallery"]
+    assert targets == ["help", "setup", "demo", "test", "lab", "check", "gallery", "bench"]
     assert checkout.make("help").out == done.out
     assert not (checkout.folder / ".venv").exists()
