@@ -21,7 +21,7 @@ from tests.compare.training import runs
 from tests.compare.training.counting import Counting
 from tests.compare.training.runs import PATTERN, SIZES, WITH_EXPERTS, Crash, bits, crash_at, run
 from workbench.compare.training import loop
-from workbench.compare.training.directory import open_directory
+from workbench.compare.training.directory import RunDirectory, open_directory
 from workbench.compare.training.record import Evaluation, Step
 from workbench.compare.training.stopping import TrainingStopped
 from workbench.errors import WorkbenchError
@@ -158,13 +158,31 @@ def died(dead, tmp_path) -> Path:
     return Path(shutil.copytree(dead, tmp_path / "run"))
 
 
-@pytest.mark.parametrize(
-    "tail", [b'{"kind": "step", "st', b"\xff\xfe\n", b'{"kind": "step", "step": 9, "loss": 1.0}\n', b"\n{}\n"]
-)
-def test_a_damaged_end_of_the_log_is_dropped(died, tail):
+def test_a_damaged_end_of_the_log_is_dropped(died):
     with (died / "log.jsonl").open("ab") as log:
-        log.write(tail)
+        log.write(b'{"kind": "step", "st')
     assert bits(run(directory=died, resume=True)) == uninterrupted()
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b'{"kind": "step", "st',
+        b"\xff\xfe\n",
+        b"\n",
+        b"[]\n",
+        b'{"kind": "other", "step": 6, "loss": 1.0}\n',
+        b'{"kind": "step", "step": 6, "loss": 1.0}\n',
+        b'{"kind": "evaluation", "step": 6, "loss": 1.0, "accuracy": 0.5, "seconds": 0.1}\n',
+    ],
+)
+def test_the_log_is_read_up_to_what_is_damaged_or_out_of_order(dead, tmp_path, tail):
+    whole = RunDirectory(dead).points()
+    assert [point.step for point in whole] == [1, 2, 3, 3, 4, 5]
+    text = (dead / "log.jsonl").read_bytes()
+    # What comes after the damage is not taken either, although it is whole.
+    (tmp_path / "log.jsonl").write_bytes(text + tail + text)
+    assert RunDirectory(tmp_path).points() == whole
 
 
 def test_a_checkpoint_that_is_ahead_of_the_log_is_not_used(died):
@@ -219,8 +237,13 @@ def test_without_a_usable_checkpoint_nothing_is_thrown_away(died):
     ],
 )
 def test_another_run_is_not_resumed(died, pattern, arguments, said):
+    before = {path: path.is_file() and path.read_bytes() for path in died.rglob("*")}
     with pytest.raises(WorkbenchError, match=said):
         run(pattern, directory=died, resume=True, **arguments)
+    assert {path: path.is_file() and path.read_bytes() for path in died.rglob("*")} == before
+
+
+def test_when_it_is_saved_may_change_when_a_run_is_resumed(died):
     assert bits(run(directory=died, resume=True, changes={"save_every": 5})) == uninterrupted()
 
 
