@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from megatron.core.transformer.moe.experts import SequentialMLP
 from torch import Tensor
 
 from tests.fusion.building import PAIRS, SEED, build, tokens
 from workbench.arch.sizes import ModelSizes
-from workbench.fusion import runtime
+from workbench.fusion import local_spec, runtime
 from workbench.fusion.lean.block import LeanBlock
 from workbench.fusion.lean.report import lean_blocks, run_lean
 from workbench.fusion.model import forward_tokens
@@ -101,6 +102,15 @@ def test_options_of_the_modules_change_no_bit(case: str) -> None:
     for block in lean_blocks(lean):
         assert block.lean
         assert {slot for slot in block.called if slot == "self_attention"} == called
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("sizes", [ModelSizes(), ModelSizes(moe_shared_ffn=32, activation="squared_relu")])
+def test_experts_of_upstream(sizes: ModelSizes, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The local backend has experts of its own; upstream's, one after the other, run lean."""
+    monkeypatch.setattr(local_spec, "ExpertsAtOnce", SequentialMLP)
+    lean = assert_lean_equals_plain_equals_unfused("[*E][ME]", tokens(9), dtype, sizes=sizes)
+    assert [block.called for block in lean_blocks(lean)] == [{}, {}]
 
 
 @pytest.mark.parametrize("case", [1, 16, 64])

@@ -1,4 +1,8 @@
-"""megatron's `MoELayer` for one training step on one rank: it routes and dispatches as ever, its experts run lean."""
+"""megatron's `MoELayer` for one training step on one rank: it routes and dispatches as ever, its experts run lean.
+
+Only of `SequentialMLP`, which a user's spec or upstream's builds. The local backend's `ExpertsAtOnce` takes care of that
+itself, so a layer that holds it is called as it is.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ _WHOLE = ["route", "expert_compute", "postprocess"]
 def experts_reason(module: Any) -> str | None:
     """Why a `MoELayer` must be called as a module, or None."""
     if type(module.experts) is not SequentialMLP:
-        return f"its experts are a {type(module.experts).__name__}"
+        return f"its experts are {type(module.experts).__name__}"
     if module.moe_layer_recompute or hasattr(module, "_inference_token_dispatcher"):
         return "it is computed again, or has a second dispatcher for inference"
     if module.attn_tp_group.size() != 1 or module.config.moe_apply_probs_on_input:

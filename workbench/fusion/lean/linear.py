@@ -16,7 +16,7 @@ from megatron.core.transformer.identity_op import IdentityOp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from workbench.fusion.adapters import LocalNorm
+from workbench.fusion.adapters import ExpertRowParallelLinear, LocalNorm
 
 Linear = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 Norm = Callable[[Tensor], Tensor]
@@ -45,7 +45,7 @@ class LeanLinear:
 
 def linear_reason(module: Any) -> str | None:
     """Why a linear must be called as a module, or None."""
-    if type(module) not in (ColumnParallelLinear, RowParallelLinear):
+    if type(module) not in (ColumnParallelLinear, RowParallelLinear, ExpertRowParallelLinear):
         return f"a {type(module).__name__} is not one of megatron's local linears"
     if module.weight is None:
         return "its weight is another module's"
@@ -53,7 +53,7 @@ def linear_reason(module: Any) -> str | None:
         return "it communicates"
     if module.gtp_remat_size != 1 or module.gradient_accumulation_fusion:
         return "its weight gradient is special"
-    if module.bias is not None and not module.skip_bias_add:
+    if module.bias is not None and (not module.skip_bias_add or type(module) is ExpertRowParallelLinear):
         return "it adds its bias"
     if isinstance(module, RowParallelLinear) and not module.input_is_parallel:
         return "it scatters its input"
