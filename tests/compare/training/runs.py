@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
+
+import torch
 
 from tests.compare.training.counting import Counting
 from workbench.arch.sizes import ModelSizes
@@ -51,3 +54,10 @@ def crash_at(step: int) -> Any:
             raise Crash
 
     return watch
+
+
+@cache
+def uninterrupted(pattern: str = PATTERN, masked: bool = False) -> Any:
+    """The bits of a whole run in memory."""
+    torch.set_num_threads(1)
+    return bits(run(pattern, data=Counting(masked=masked)))
