@@ -57,6 +57,7 @@ DELTA_ROWS: Rows = (
     saved("values", "w * s * b * gv * dv", _DELTA, "tp"),
     saved("decay of the tokens", "4 * s * b * gv", _DELTA, "tp"),
     saved("inverses of the triangular systems", f"{_TOKENS} * c", _DELTA, "tp"),
+    saved("scores of queries on keys", f"{_TOKENS} * c", _DELTA, "tp"),
     saved("values as they are written", f"{_TOKENS} * dv", _DELTA, "tp"),
     saved("states that enter the chunks", "4 * b * gv * t * dk * dv", _DELTA, "tp"),
     *norm("output norm", "s * b * gv", "dv", "tp"),

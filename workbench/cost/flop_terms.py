@@ -128,13 +128,12 @@ _GDN_RECURRENT: Terms = (
     ),
 )
 _DELTA = "workbench/kernels/delta.py"
-# The last chunk is padded. The backward pass keeps inverses, states and written values, and takes the scores again.
+# The last chunk is padded. A product has two in the backward pass, which computes none of the forward pass again.
 _GDN_LOCAL: Terms = (
     term("delta rule: keys on keys inside a chunk", "2 * gv * dk * c * t * c / s", _DELTA),
     term(TRIANGLE, "gv * (c - 1) * c * t * c / s", _DELTA, "0"),
-    term("delta rule: inverse of the triangle on keys", "2 * gv * c * dk * t * c / s", _DELTA, "1"),
-    term("delta rule: inverse of the triangle on values", "2 * gv * c * dv * t * c / s", _DELTA),
-    term("delta rule: queries on keys inside a chunk", "2 * gv * dk * c * t * c / s", _DELTA, "3"),
+    term("delta rule: inverse of the triangle on what is to be written", "2 * gv * c * dv * t * c / s", _DELTA),
+    term("delta rule: queries on keys inside a chunk", "2 * gv * dk * c * t * c / s", _DELTA),
     term("delta rule: keys read the state", "2 * gv * dk * dv * t * c / s", _DELTA),
     term("delta rule: queries read the state", "2 * gv * dk * dv * t * c / s", _DELTA),
     term("delta rule: scores on new values", "2 * gv * dv * c * t * c / s", _DELTA),

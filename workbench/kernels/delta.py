@@ -71,7 +71,7 @@ def gated_delta_chunked(
     Inside a chunk every write depends on the ones before it through a unit lower triangular system, which is inverted once.
     O(l · h · (chunk_size · (d + v) + d · v)), of which only l / chunk_size products of [chunk_size, d] with [d, v] wait for
     each other. The backward pass is written by hand and cannot be differentiated again; it keeps the inputs and, in the
-    working dtype, l · h · (d · v / chunk_size + chunk_size + v) numbers.
+    working dtype, l · h · (d · v / chunk_size + 2 · chunk_size + v) numbers.
     """
     if chunk_size < 1:
         raise WorkbenchError(f"chunk_size must be at least 1 token, not {chunk_size}")

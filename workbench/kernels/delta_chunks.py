@@ -3,18 +3,21 @@
 Within a chunk let K be its keys, Q its scaled queries, B = diag(beta), G the running sum of g, and D[i, j] = exp(G[i] − G[j])
 for i ≥ j and else 0. With S the state before the chunk, what the chunk writes (`new`) and gives (`O`) are
 
-    E = [Q; −B K]          Z = (E Kᵀ) ∘ [D; D]          T = (I − strictly lower part of Z's lower half)⁻¹
-    new = T (B V + exp(G) ∘ (−B K) S)                   O = exp(G) ∘ Q S + (upper half of Z) new
+    A = (Q Kᵀ) ∘ D                                      T = (I + strictly lower part of B (K Kᵀ) ∘ D)⁻¹
+    new = T (B V + exp(G) ∘ (−B K) S)                   O = exp(G) ∘ Q S + A new
     S' = exp(G[last]) S + (exp(G[last] − G) ∘ K)ᵀ new
 
-which is section 3.3 of arXiv 2412.06464. Only S' waits for the chunk before. The gradient runs over the chunks the other way:
-with Y = [dO; dR] and dR = Tᵀ dnew it needs S, T and `new`, which are kept, and computes the rest again.
+which is section 3.3 of arXiv 2412.06464. T waits for its turn, too, and multiplies once: T B V and T B K would be two products.
+The gradient runs over the chunks the other way: with dR = Tᵀ dnew it needs S, T, `new` and A, which are kept, and computes the
+rest again. All blocks work in the same memory, which stays in the caches.
 
 Letters: b batch, h heads, m chunks of a block, q tokens of a chunk, d key width, v value width, n = b · h · m.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +27,7 @@ from workbench.kernels.delta_plan import Block, Plan, into_chunks, out_of_chunks
 from workbench.kernels.once import differentiable_once
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # q, k, v, g, beta
+Gradients = Inputs
 
 
 class ChunkedDelta(torch.autograd.Function):
@@ -45,14 +49,28 @@ class ChunkedDelta(torch.autograd.Function):
         """`keep` says whether a gradient will be asked for. `states` is in the working dtype and gives it."""
         inputs = (q, k, v, g, beta)
         o, last = torch.empty_like(v, memory_format=torch.contiguous_format), states.clone()
-        state = states[0]
-        kept: list[Tensor] = []
+        rows, chunk = states.shape[1], plan.chunk
+        most = max(block.chunks for block in plan.blocks)
+        held = sum(block.chunks for block in plan.blocks) if keep else most
+        width, value = states.shape[2:]
+        shapes = ((width, value), (chunk, chunk), (chunk, value), (chunk, chunk))
+        kept = tuple(states.new_empty(held * rows, *shape) for shape in shapes)  # S, T, new, A
+        room = _Room(states, most * rows)
+        slots = [*kept[0].view(held, *states.shape[1:]).unbind(), torch.empty_like(states[0])]
+        state, first = states[0], 0
         for block in plan.blocks:
-            part = _load(inputs, scale, block, plan.chunk, states.dtype)
-            out, state, block_kept = _forward(part, block, state, states, last)
-            out_of_chunks(out.view(block.chunks, *v.shape[::2][:2], plan.chunk, -1), block, o)
-            kept += block_kept if keep else []
-        ctx.save_for_backward(*inputs, *kept)
+            stop = first + block.chunks
+            part = _load(inputs, scale, block, chunk, room)
+            if 0 not in block.starts and state is not slots[first]:
+                slots[first].copy_(state)
+            there = [tensor[first * rows : stop * rows] for tensor in kept]
+            out = _forward(
+                part, block, there, [*slots[first:stop], slots[stop] if keep else slots[-1]], states, last, room
+            )
+            out_of_chunks(out.view(part.v.shape), block, o)
+            state, first = (slots[stop], stop) if keep else (slots[-1], 0)
+        if keep:
+            ctx.save_for_backward(*inputs, *kept)
         ctx.scale, ctx.plan, ctx.work = scale, plan, states.dtype
         ctx.set_materialize_grads(False)
         return o, last
@@ -66,29 +84,55 @@ class ChunkedDelta(torch.autograd.Function):
         inputs = (q, k, v, g, beta)
         gradients = tuple(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in inputs)
         batch, _, heads, width = q.shape
-        shape = (plan.sequences, batch * heads, width, v.shape[3])
+        rows = batch * heads
+        shape = (plan.sequences, rows, width, v.shape[3])
         d_states = q.new_zeros(shape, dtype=ctx.work) if d_last is None else d_last.to(ctx.work).clone()
         d_o = torch.zeros_like(v) if d_o is None else d_o
-        d_state = d_states[0]
-        for index, block in reversed(list(enumerate(plan.blocks))):
-            part = _load(inputs, ctx.scale, block, plan.chunk, ctx.work)
-            d_out = into_chunks(d_o, block, plan.chunk).to(ctx.work).reshape(part.v.shape)
-            results, d_state = _backward(part, block, kept[3 * index : 3 * index + 3], d_out, d_state, d_states)
-            for result, gradient in zip(results, gradients, strict=True):
-                lead = (block.chunks, batch, heads, plan.chunk)
-                out_of_chunks(result.view(*lead, *gradient.shape[3:]), block, gradient)
+        most = max(block.chunks for block in plan.blocks)
+        room = _Room(d_states, most * rows)
+        # Gradients of the states between the chunks of a block, the one after it included.
+        slots = d_states.new_empty(most + 1, *shape[1:])
+        stop = sum(block.chunks for block in plan.blocks)
+        for block in reversed(plan.blocks):
+            first = stop - block.chunks
+            part = _load(inputs, ctx.scale, block, plan.chunk, room)
+            there = [tensor[first * rows : stop * rows] for tensor in kept]
+            d_out = into_chunks(d_o, block, plan.chunk)
+            results = _backward(part, block, there, d_out, slots, d_states, room)
+            lead = d_out.shape[:4]
+            factors = (part.x.new_full((1,) * 5, ctx.scale), None, part.beta.view(*lead, 1), None, None)
+            for result, factor, gradient in zip(results, factors, gradients, strict=True):
+                out_of_chunks(result.view(*lead, *gradient.shape[3:]), block, gradient, factor)
+            stop = first
         return *gradients, d_states, None, None, None
+
+
+class _Room:
+    """Working memory that blocks take one after the other: the same place under the same name."""
+
+    def __init__(self, like: Tensor, most: int) -> None:
+        """For at most `most` chunks side by side, in the dtype of `like`."""
+        self._like, self._most = like, most
+        self._memory: dict[str, Tensor] = {}
+        self._taken: dict[tuple[str, int], Tensor] = {}
+
+    def take(self, name: str, parts: int, n: int, *shape: int) -> Tensor:
+        """[parts, n, *shape] of whatever was there, contiguous."""
+        if name not in self._memory:
+            self._memory[name] = self._like.new_empty(parts * self._most * math.prod(shape))
+        if (name, n) not in self._taken:
+            count = parts * n * math.prod(shape)
+            self._taken[name, n] = self._memory[name][:count].view(parts, n, *shape)
+        return self._taken[name, n]
 
 
 class _Part(NamedTuple):
     """A block's tokens in chunks, in the working dtype, and what both directions compute of them. The 2: query, key."""
 
-    x: Tensor  # [2, n, q, d] queries and keys as given
-    v: Tensor  # [n, q, v]
+    x: Tensor  # [2, n, q, d] scaled queries, keys
+    v: Tensor  # [m, b, h, q, v] as given
     beta: Tensor  # [n, q, 1]
-    factor: Tensor  # [2, n, q, 1] scale, −beta
-    e: Tensor  # [2, n, q, d] E
-    e_decayed: Tensor  # [2, n, q, d] exp(G) ∘ E
+    e: Tensor  # [2, n, q, d] exp(G) ∘ Q, exp(G) ∘ (−B K)
     since: Tensor  # [n, q, 1] exp(G)
     to_end: Tensor  # [n, q, 1] exp(G[last] − G)
     whole: Tensor  # [m, b · h, 1, 1] exp(G[last])
@@ -96,130 +140,138 @@ class _Part(NamedTuple):
     keys_to_end: Tensor  # [n, q, d] exp(G[last] − G) ∘ K
 
 
-def _load(inputs: Inputs, scale: float, block: Block, chunk: int, work: torch.dtype) -> _Part:
+def _load(inputs: Inputs, scale: float, block: Block, chunk: int, room: _Room) -> _Part:
     q, k, v, g, beta = (into_chunks(tensor, block, chunk) for tensor in inputs)
-    lead = q.shape[:3]
-    n = lead.numel()
-    x = q.new_empty(2, *q.shape, dtype=work)
-    x[0], x[1] = q, k
-    x = x.view(2, n, *q.shape[3:])
-    factor = x.new_full((2, *beta.shape), scale)
-    factor[1] = -beta
-    factor = factor.view(2, n, chunk, 1)
-    total = g.to(work).reshape(n, chunk, 1).cumsum(dim=1)
+    n, width = q.shape[:3].numel(), q.shape[-1]
+    x = room.take("x", 2, n, chunk, width)
+    torch.mul(q, x.new_full((1,) * 5, scale), out=x[0].view(q.shape))
+    x[1].view(k.shape).copy_(k)
+    beta = beta.to(x.dtype).reshape(n, chunk, 1)
+    total = g.to(x.dtype).reshape(n, chunk, 1).cumsum(dim=1)
     end = total[:, -1:]
     since, to_end = total.exp(), (end - total).exp()
-    between = (total - total.transpose(1, 2)).add_(_future(chunk, total)).exp_()
-    e = x * factor
+    factor = torch.stack((since, since * -beta))
+    # Exponents above zero are those of pairs that `tril_` drops, but exp is fast only where it gives ordinary numbers.
+    (between,) = room.take("between", 1, n, chunk, chunk)
+    torch.sub(total, total.transpose(1, 2), out=between).clamp_(max=0).exp_().tril_()
     return _Part(
         x=x,
-        v=v.to(work).reshape(n, *v.shape[3:]),
-        beta=-factor[1],
-        factor=factor,
-        e=e,
-        e_decayed=e * since,
+        v=v,
+        beta=beta,
+        e=torch.mul(x, factor, out=room.take("e", 2, n, chunk, width)),
         since=since,
         to_end=to_end,
-        whole=end.exp().view(block.chunks, -1, 1, 1),
+        whole=since[:, -1].view(block.chunks, -1, 1, 1),
         between=between,
-        keys_to_end=x[1] * to_end,
+        keys_to_end=torch.mul(x[1], to_end, out=room.take("keys to end", 1, n, chunk, width)[0]),
     )
 
 
-def _future(chunk: int, like: Tensor) -> Tensor:
-    """[q, q]: minus infinity where the second token comes after the first."""
-    return like.new_full((chunk, chunk), float("-inf")).triu_(1)
-
-
 def _forward(
-    part: _Part, block: Block, state: Tensor, initial: Tensor, last: Tensor
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Output [n, q, v], the state [b·h, d, v] after the block, and the states before its chunks, T and `new`."""
-    m = block.chunks
+    part: _Part, block: Block, kept: list[Tensor], slots: list[Tensor], initial: Tensor, last: Tensor, room: _Room
+) -> Tensor:
+    """Output [n, q, v]. Fills `kept`, and the states [b·h, d, v] around the chunks, `slots`, of which the first is there."""
+    states, solution, new, scores = kept
+    n, chunk = scores.shape[:2]
     keys_t = part.x[1].transpose(1, 2)
-    scores = torch.bmm(part.e[0], keys_t).mul_(part.between)
-    solution = _inverse(torch.bmm(part.e[1], keys_t).mul_(part.between))
-    new = torch.bmm(solution, part.v * part.beta)
-    reads = torch.bmm(solution, part.e_decayed[1])
-    states = state.new_empty(m, *state.shape)
-    new_, reads_, writes_ = (_by_chunk(tensor, m) for tensor in (new, reads, part.keys_to_end.transpose(1, 2)))
-    states[0] = state
+    torch.bmm(part.x[0], keys_t, out=scores).mul_(part.between)
+    (system,) = room.take("system", 1, n, chunk, chunk)
+    torch.bmm(part.x[1], keys_t, out=system).mul_(part.between).mul_(part.beta)
+    one = torch.eye(chunk, dtype=system.dtype, device=system.device).expand_as(system)
+    torch.linalg.solve_triangular(system, one, upper=False, unitriangular=True, out=solution)
+    (right,) = room.take("right", 1, n, chunk, part.v.shape[-1])
+    torch.mul(part.v, part.beta.view(*part.v.shape[:4], 1), out=right.view(part.v.shape))
+
+    m = block.chunks
+    right_, reads, solution_, new_ = (_by_chunk(tensor, m) for tensor in (right, part.e[1], solution, new))
+    writes, whole = _by_chunk(part.keys_to_end.transpose(1, 2), m), part.whole.unbind()
     for j in range(m):
         if j in block.starts:
-            states[j] = initial[block.starts[j]]
-        new_[j].baddbmm_(reads_[j], states[j])
-        state = states[j + 1] if j + 1 < m else torch.empty_like(state)
-        torch.mul(part.whole[j], states[j], out=state).baddbmm_(writes_[j], new_[j])
+            slots[j].copy_(initial[block.starts[j]])
+        torch.bmm(solution_[j], right_[j].baddbmm_(reads[j], slots[j]), out=new_[j])
+        torch.mul(slots[j], whole[j], out=slots[j + 1]).baddbmm_(writes[j], new_[j])
         if j in block.ends:
-            last[block.ends[j]] = state
-    flat = states.view(-1, *state.shape[1:])
-    out = torch.bmm(part.e_decayed[0], flat).baddbmm_(scores, new)
-    return out, state, [flat, solution, new]
+            last[block.ends[j]] = slots[j + 1]
+    # The right-hand sides are done with, the output takes their place.
+    return torch.bmm(part.e[0], states, out=right).baddbmm_(scores, new)
 
 
 def _backward(
-    part: _Part, block: Block, kept: list[Tensor], d_out: Tensor, d_state: Tensor, d_states: Tensor
-) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Gradients of q, k, v, g, beta, [n, q, …], and that of the state before the block.
+    part: _Part,
+    block: Block,
+    kept: list[Tensor],
+    d_o: Tensor,
+    slots: Tensor,
+    d_states: Tensor,
+    room: _Room,
+) -> Gradients:
+    """Gradients of q (before the scale), k, v (before beta), g and beta, [n, q, …].
 
-    `d_states` [s, b·h, d, v] holds the gradients of the last states and is overwritten with those of the first.
+    `slots` [most + 1, b·h, d, v] comes with the gradient of the state after the block in its first place, unless a sequence
+    ends there, and leaves with that of the state before it. `d_states` [s, b·h, d, v] holds the gradients of the last states
+    and is overwritten with those of the first.
     """
-    states, solution, new = kept
-    m = block.chunks
-    x, e, e_decayed, keys = part.x, part.e, part.e_decayed, part.x[1]
-    scores = torch.bmm(e[0], keys.transpose(1, 2)).mul_(part.between)
-    solution_t = solution.transpose(1, 2)
-    d_right = torch.bmm(solution_t, torch.bmm(scores.transpose(1, 2), d_out))
-    sees = torch.bmm(solution_t, part.keys_to_end)
+    states, solution, new, scores = kept
+    m, (n, chunk, width), value = block.chunks, part.keys_to_end.shape, new.shape[-1]
+    x, e, keys = part.x, part.e, part.x[1]
+    d_out, d_new, d_right = room.take("d_out", 3, n, chunk, value)
+    d_out.view(d_o.shape).copy_(d_o)
+    torch.bmm(scores.transpose(1, 2), d_out, out=d_new)
 
-    # What the outputs ask of the state before each chunk; `d_ends` is about the states after the chunks.
-    asks = torch.bmm(e_decayed[0].transpose(1, 2), d_out).view(m, *d_state.shape)
-    d_ends = torch.empty_like(asks)
-    d_right_, sees_, reads_ = (_by_chunk(tensor, m) for tensor in (d_right, sees, e_decayed[1].transpose(1, 2)))
+    # What the outputs ask of the state before each chunk, then all of its gradient.
+    if m - 1 not in block.ends:
+        slots[m].copy_(slots[0])
+    torch.bmm(e[0].transpose(1, 2), d_out, out=slots[:m].view(states.shape))
+    d_new_, d_right_, solution_ = (_by_chunk(tensor, m) for tensor in (d_new, d_right, solution.transpose(1, 2)))
+    writes, reads = _by_chunk(part.keys_to_end, m), _by_chunk(e[1].transpose(1, 2), m)
+    slot, whole = slots.unbind(), part.whole.unbind()
     for j in reversed(range(m)):
-        d_ends[j] = d_states[block.ends[j]] if j in block.ends else d_state
-        d_right_[j].baddbmm_(sees_[j], d_ends[j])
-        d_state = asks[j].addcmul_(part.whole[j], d_ends[j]).baddbmm_(reads_[j], d_right_[j])
+        if j in block.ends:
+            slot[j + 1].copy_(d_states[block.ends[j]])
+        torch.bmm(solution_[j], d_new_[j].baddbmm_(writes[j], slot[j + 1]), out=d_right_[j])
+        slot[j].addcmul_(whole[j], slot[j + 1]).baddbmm_(reads[j], d_right_[j])
         if j in block.starts:
-            d_states[block.starts[j]] = d_state
-    flat = d_ends.view(states.shape)
+            d_states[block.starts[j]] = slot[j]
+    d_ends = slots[1 : m + 1].view(states.shape)
 
+    d_z, d_x = room.take("d_z", 2, n, chunk, chunk), e  # e is done with
     new_t, states_t = new.transpose(1, 2), states.transpose(1, 2)
-    d_z = scores.new_empty(2, *scores.shape)
-    d_e = torch.empty_like(e)
     for half, y in enumerate((d_out, d_right)):
         torch.bmm(y, new_t, out=d_z[half])
-        torch.bmm(y, states_t, out=d_e[half])
+        torch.bmm(y, states_t, out=d_x[half])
     d_z.mul_(part.between)
     # A token's write is read by its own query without decay: left out until g's gradient, where its two parts would
     # cancel but for their rounding, is done. The same goes for the last token's way to the end.
-    own = d_z[0].diagonal(dim1=1, dim2=2)[..., None].clone()
-    d_z.diagonal(dim1=2, dim2=3).zero_()
-    d_e.mul_(part.since)
+    diagonal = d_z.diagonal(dim1=2, dim2=3)
+    own = diagonal[0][..., None].clone()
+    diagonal.zero_()
+    d_x.mul_(part.since)
     for half in range(2):
-        d_e[half].baddbmm_(d_z[half], keys)
-    d_keys = torch.bmm(d_z[0].transpose(1, 2), e[0]).baddbmm_(d_z[1].transpose(1, 2), e[1])
-    d_keys_to_end = torch.bmm(new, flat.transpose(1, 2)).mul_(part.to_end)
+        d_x[half].baddbmm_(d_z[half], keys)
+    scratch = room.take("scratch", 2, n, chunk, width)
+    dots = torch.mul(d_x, x, out=scratch).sum(dim=-1)
+    d_x[1].mul_(part.beta)
+    d_z[1].mul_(part.beta)
+    d_keys, d_keys_to_end = room.take("d_keys", 2, n, chunk, width)
+    torch.bmm(d_z[0].transpose(1, 2), x[0], out=d_keys)
+    torch.bmm(d_z[1].transpose(1, 2), x[1], out=scratch[0])
+    d_keys.sub_(scratch[0])
+    torch.bmm(new, d_ends.transpose(1, 2), out=d_keys_to_end).mul_(part.to_end)
 
-    dots = (d_e * x).sum(dim=-1)
-    d_beta = (d_right * part.v).sum(dim=-1) - dots[1]
-    to_end = (d_keys_to_end * keys).sum(dim=-1)[:, :-1]
-    d_total = (dots * part.factor[..., 0]).sum(dim=0) - (d_keys * keys).sum(dim=-1)
+    read = torch.mul(d_right.view(part.v.shape), part.v, out=d_new.view(part.v.shape)).sum(dim=-1)
+    d_beta = read.view(n, chunk) - dots[1]
+    to_end = torch.mul(d_keys_to_end, keys, out=scratch[0]).sum(dim=-1)[:, :-1]
+    kept_whole = part.whole.view(n) * (d_ends * states).sum(dim=(1, 2))
+    d_total = dots[0].addcmul_(dots[1], part.beta[..., 0], value=-1)
+    d_total -= torch.mul(d_keys, keys, out=scratch[0]).sum(dim=-1)
     d_total[:, :-1] -= to_end
-    d_total[:, -1] += to_end.sum(dim=-1) + part.whole.flatten() * (flat * states).sum(dim=(1, 2))
+    d_total[:, -1] += to_end.sum(dim=-1) + kept_whole
     d_g = d_total.flip(-1).cumsum(-1).flip(-1)
-    d_x = d_e.mul_(part.factor)
-    d_q = d_x[0].addcmul_(part.factor[0] * own, keys)
-    d_k = d_keys.add_(d_keys_to_end).add_(d_x[1]).addcmul_(own, e[0])
-    return (d_q, d_k, d_right * part.beta, d_g, d_beta), d_state
+    d_q = d_x[0].addcmul_(own, keys)
+    d_k = d_keys.add_(d_keys_to_end).sub_(d_x[1]).addcmul_(own, x[0])
+    return d_q, d_k, d_right, d_g, d_beta
 
 
-def _by_chunk(tensor: Tensor, chunks: int) -> Tensor:
-    """[m · b · h, …] → [m, b · h, …]."""
-    return tensor.unflatten(0, (chunks, -1))
-
-
-def _inverse(z: Tensor) -> Tensor:
-    """(I − strictly lower part of z)⁻¹, [n, q, q]."""
-    one = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
-    return torch.linalg.solve_triangular(-z, one.expand_as(z), upper=False, unitriangular=True)
+def _by_chunk(tensor: Tensor, chunks: int) -> Sequence[Tensor]:
+    """[m · b · h, …] → m times [b · h, …]."""
+    return tensor.unflatten(0, (chunks, -1)).unbind()

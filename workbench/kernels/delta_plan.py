@@ -84,14 +84,18 @@ def into_chunks(tensor: Tensor, block: Block, chunk: int) -> Tensor:
     return part.unflatten(1, (block.chunks, chunk)).movedim((1, 3), (0, 2))
 
 
-def out_of_chunks(chunks: Tensor, block: Block, target: Tensor) -> None:
-    """The inverse: [m, b, h, q, …] into the block's tokens of `target` [b, l, h, …], in the dtype of `target`."""
-    tokens = chunks.movedim((0, 2), (1, 3))
+def out_of_chunks(chunks: Tensor, block: Block, target: Tensor, factor: Tensor | None = None) -> None:
+    """The inverse: [m, b, h, q, …], times `factor`, into the block's tokens of `target` [b, l, h, …], in its dtype."""
     part = target[:, block.start : block.stop]
-    if block.places is None:
-        part.unflatten(1, tokens.shape[1:3]).copy_(tokens)
+    if block.places is not None:
+        chunks = chunks if factor is None else chunks * factor
+        part.copy_(chunks.movedim((0, 2), (1, 3)).flatten(1, 2).index_select(1, block.places))
+        return
+    tokens = part.unflatten(1, (block.chunks, -1)).movedim((1, 3), (0, 2))
+    if factor is None:
+        tokens.copy_(chunks)
     else:
-        part.copy_(tokens.flatten(1, 2).index_select(1, block.places))
+        torch.mul(chunks, factor, out=tokens)
 
 
 # ------------------------------------------------------------------------------------------------------
