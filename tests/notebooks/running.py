@@ -19,6 +19,10 @@ TEACHING = "03_teaching_fusion"
 CHECKPOINTS = "04_checkpoints"
 EDIT = "00_edit_a_pattern"
 TRAINING = "05_train_and_compare"
+LEARNING = "06_which_pattern_learns_what"
+
+# What the tests put in the place of a notebook's first value: as it stands, this one trains for a quarter of an hour.
+QUICK = {LEARNING: 4}
 
 
 class _ThisEnvironment(KernelSpecManager):
@@ -36,8 +40,8 @@ def read(path):
     return notebook
 
 
-def executed(path, folder, value=None):
-    """The notebook after a run in `folder`; `value` is put in the place of the first code cell's (`PATTERN = "M"`)."""
+def executed(path, folder, value=None, seconds=300):
+    """The notebook after a run in `folder`, `seconds` a cell; `value` is put in the place of the first code cell's (`PATTERN = "M"`)."""
     notebook = read(path)
     if value is not None:
         first = code_cells(notebook)[0]
@@ -49,16 +53,16 @@ def executed(path, folder, value=None):
     # km and not kernel_name: a kernel that is looked up by name may belong to another environment. No widget state: a page
     # that is made of a notebook with any asks a CDN for the widgets' code.
     place = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, km=manager, timeout=300, store_widget_state=False, resources=place).execute()
+    NotebookClient(notebook, km=manager, timeout=seconds, store_widget_state=False, resources=place).execute()
     return notebook
 
 
 @cache
 def once(path):
-    """The notebook as it stands after a run, and the folder that it ran in; run once a process, for all tests that look at it."""
+    """The notebook after a run (a quick one where `QUICK` says so) and the folder that it ran in: once a process, for all tests."""
     folder = Path(tempfile.mkdtemp(prefix="notebook-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return executed(path, folder), folder
+    return executed(path, folder, QUICK.get(path.stem)), folder
 
 
 def code_cells(notebook):

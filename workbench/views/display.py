@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from workbench.compare.verdict import Check
 from workbench.render import notebook, scene, text
+from workbench.render.scene_chart import Panel, Series
 from workbench.views.differences import difference_sections, words
 from workbench.views.numbers import measure
 
@@ -45,6 +46,13 @@ def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -
     values = [tuple(row) for row in rows]
     heads = tuple(_column(label, [row[place] for row in values]) for place, label in enumerate(columns))
     return Shown((scene.Table(heads, tuple(tuple(map(_cell, row)) for row in values), caption),))
+
+
+def curves(title: str, label: str, measured: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> Shown:
+    """A curve a name through its points; `label` says what goes across, `measured` what goes up."""
+    series = tuple(Series(name, tuple(points), colour=number) for number, (name, points) in enumerate(lines.items()))
+    ends = "; ".join(f"{name}: {points[-1][1]:.4g} at {points[-1][0]:.4g}" for name, points in lines.items() if points)
+    return Shown((scene.Chart(title, ends, label, (Panel(measured, series),)),))
 
 
 def findings(*checks: Check) -> Shown:
