@@ -42,6 +42,19 @@ def hushed() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, nothing is said at all, by warnings or by loggers below errors: for imports and calls that are known to talk."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
+
+
 class _Known(logging.Filter):
     def __init__(self, start: str) -> None:
         super().__init__()

@@ -16,7 +16,6 @@ Nothing stays patched after the import; what must be substituted while a model *
 from __future__ import annotations
 
 import importlib
-import logging
 import sys
 import types
 import warnings
@@ -28,7 +27,7 @@ from typing import Any
 import torch
 
 from workbench.errors import WorkbenchError
-from workbench.fusion.noise import hush_loggers
+from workbench.fusion.noise import hush_loggers, quiet
 from workbench.kernels import facades
 
 # The modules that bind the kernels when they are imported, and the flag that tells whether they found them.
@@ -101,19 +100,6 @@ def _no_compile() -> Iterator[None]:
         torch.compile = original
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """megatron-core prints about thirty lines on import about optional packages; none is about the user's work."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(previous)
-
-
 def _import_for_cpu() -> None:
     if any(name in sys.modules and not getattr(sys.modules[name], flag) for name, flag in _KERNEL_USERS.items()):
         raise WorkbenchError(
@@ -127,7 +113,8 @@ def _import_for_cpu() -> None:
             "call of each takes seconds and needs a C++ compiler. Import workbench.fusion first to avoid that.",
             stacklevel=2,
         )
-    with _quiet(), _kernel_standins(), _no_compile():
+    # megatron-core prints about thirty lines on import about optional packages; none is about the user's work.
+    with quiet(), _kernel_standins(), _no_compile():
         for name in _KERNEL_USERS:
             importlib.import_module(name)
         # The rest of what a hybrid model touches, so that nothing of it is compiled later either.
@@ -139,7 +126,7 @@ def _import_for_cpu() -> None:
 
 hush_loggers()
 if has_cuda():
-    with _quiet():
+    with quiet():
         importlib.import_module("megatron.core.models.hybrid.hybrid_layer_specs")
 else:
     _import_for_cpu()

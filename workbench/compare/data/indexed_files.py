@@ -6,11 +6,8 @@ megatron is imported when a pair is opened, not before.
 
 from __future__ import annotations
 
-import logging
 import struct
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,17 +88,11 @@ def dataset_classes() -> DatasetClasses:
     return DatasetClasses(IndexedDataset, GPTDataset, GPTDatasetConfig, Split)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> AbstractContextManager[None]:
     """Inside, megatron does not say that it keeps no cache on disk, which is meant, nor that a tokenizer has no padding."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(previous)
+    from workbench.fusion import noise  # imports megatron, as its package does
+
+    return noise.quiet()
 
 
 # ------------------------------------------------------------------------------------------------------
