@@ -19,7 +19,7 @@ from torch import Tensor
 
 from workbench.kernels.once import differentiable_once
 from workbench.kernels.ssd_cuts import Cuts
-from workbench.kernels.ssd_span import Chunks, heads_first
+from workbench.kernels.ssd_span import Chunks, Scratch, heads_first
 from workbench.kernels.ssd_states import StatesBack, StatesOnward
 
 
@@ -77,12 +77,14 @@ def _forward(inputs: Inputs, cuts: Cuts, final: bool, *, keep: bool) -> tuple[Te
     last = A.new_empty(cuts.sequences, *shape) if final else None
     kept = A.new_empty(cuts.count, *shape) if keep and (cuts.carry or inputs.initial is not None) else None
     states = StatesOnward(cuts, inputs.initial, last, kept)
+    scratch = Scratch(A)
     for span in cuts.spans(x.shape[0] * x.shape[2]):
-        here = Chunks.of(span, x, inputs.dt, A, B, inputs.C)
-        out = torch.bmm(here.mixed(here.decay), here.u.flatten(0, 2)).view(here.u.shape)
+        here = Chunks.of(span, x, inputs.dt, A, B, inputs.C, scratch)
+        u = here.u.flatten(0, 2)
+        out = torch.bmm(here.mixed(here.decay), u, out=scratch.room("out", u.shape)).view(here.u.shape)
         entering = states.enter(span, here)
         if entering is not None:
-            carried = here.alone(torch.bmm(here.C, here.states(entering).mT))
+            carried = here.alone(here.read(here.C, entering))
             here.by_group(out).addcmul_(carried, here.by_group(here.so_far())[..., None])
         _write(heads_first(span, y), out, here.x, skip)
     return y, last, kept
@@ -103,25 +105,29 @@ def _backward(
     dA, dskip = torch.zeros_like(A), None if skip is None else torch.zeros_like(skip)
     dinitial = None if inputs.initial is None else _room(inputs.initial)
     states = StatesBack(cuts, dlast, dinitial)
+    scratch = Scratch(A)
     for span in reversed(list(cuts.spans(x.shape[0] * x.shape[2]))):
-        here = Chunks.of(span, x, dt, A, B, C)
-        dout = heads_first(span, dy).to(A.dtype).contiguous()
+        here = Chunks.of(span, x, dt, A, B, C, scratch)
+        dout = scratch.room("dout", here.x.shape).copy_(heads_first(span, dy))
         dout_rows = dout.flatten(0, 2)
-        mixed = here.mixed(torch.empty_like(here.decay))
-        dmixed = torch.bmm(dout_rows, here.u.flatten(0, 2).mT)
-        du = torch.bmm(mixed.mT, dout_rows).view(dout.shape)
+        mixed = here.mixed(scratch.room("mixed", here.decay.shape))
+        dmixed = torch.bmm(dout_rows, here.u.flatten(0, 2).mT, out=scratch.room("dmixed", mixed.shape))
+        du = torch.bmm(mixed.mT, dout_rows, out=scratch.room("du", dout_rows.shape)).view(dout.shape)
         pairs = mixed.mul_(dmixed)  # the gradient of s_q − s_k
         pairs.diagonal(dim1=1, dim2=2).zero_()
         dsums = (pairs.sum(dim=2) - pairs.sum(dim=1)).view(here.sums.shape)
-        dscores = here.by_group(dmixed.view(here.decay.shape).mul_(here.decay)).sum(dim=3).flatten(0, 2)
-        dB_rows, dC_rows = torch.bmm(dscores.mT, here.C), torch.bmm(dscores, here.B)
+        dscores = scratch.room("dscores", here.scores.shape)
+        torch.sum(here.by_group(dmixed.view(here.decay.shape).mul_(here.decay)), dim=3, out=dscores)
+        dscores = dscores.flatten(0, 2)
+        dB_rows = torch.bmm(dscores.mT, here.C, out=scratch.room("dB", here.C.shape))
+        dC_rows = torch.bmm(dscores, here.B, out=scratch.room("dC", here.B.shape))
 
         entering = None if kept is None else kept[span.first : span.first + span.count]
         seen = None
         if entering is not None:
             seen = here.shared(dout, here.so_far())
             dC_rows.baddbmm_(seen, here.states(entering))
-            carried = torch.bmm(here.C, here.states(entering).mT)
+            carried = here.read(here.C, entering)
             dsums += here.alone(carried.mul_(seen)).sum(dim=-1).flatten(2, 3)
         ones = A.new_ones(span.size, span.size)
         dlog = dsums @ ones.tril()  # of dt·A: a token's is in the sums of all that follow
@@ -129,7 +135,7 @@ def _backward(
         if dleaving is not None:
             to_end = here.to_end()
             written = here.shared(here.u, to_end)
-            dwritten = torch.bmm(here.B, here.states(dleaving).mT)
+            dwritten = here.read(here.B, dleaving)
             dB_rows.baddbmm_(written, here.states(dleaving))
             here.by_group(du).addcmul_(here.alone(dwritten), here.by_group(to_end)[..., None])
             dlog += here.alone(dwritten.mul_(written)).sum(dim=-1).flatten(2, 3) @ ones.triu(1)

@@ -49,14 +49,14 @@ class StatesOnward:
         return entering
 
     def _room(self, span: Span, here: Chunks) -> Tensor:
-        return here.empty_states(span.count) if self._kept is None else self._kept[span.first : span.first + span.count]
+        return here.room_for_states() if self._kept is None else self._kept[span.first : span.first + span.count]
 
     def _leaving(self, number: int, here: Chunks) -> Tensor:
         """Where the state goes that leaves a chunk: to its place where it has one, so that it need not be copied."""
         if self._cuts.ends(number):
             assert self._last is not None
             return self._last[self._sequence]
-        return here.empty_states(1)[0] if self._kept is None else self._kept[number + 1]
+        return here.empty_state() if self._kept is None else self._kept[number + 1]
 
 
 class StatesBack:
@@ -77,7 +77,7 @@ class StatesBack:
         """
         cuts = self._cuts
         some = self._dlast is not None or cuts.carry
-        dleaving = here.empty_states(span.count) if some else None
+        dleaving = here.room_for_states() if some else None
         if seen is not None:
             seen, C, whole = seen.mT.unflatten(0, (span.count, -1)), here.C.unflatten(0, (span.count, -1)), here.whole()
         for i, number in reversed(list(enumerate(span.numbers))):
@@ -92,7 +92,7 @@ class StatesBack:
                     assert self._dinitial is not None
                     before = self._dinitial[self._sequence]
                 elif i == 0:
-                    before = here.empty_states(1)[0]
+                    before = here.empty_state()
                 else:
                     assert dleaving is not None
                     before = dleaving[i - 1]
