@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from workbench.errors import WorkbenchError
 from workbench.kernels.arguments import bounds, refuse, same_tokens
 from workbench.kernels.conv import causal_conv
+from workbench.kernels.once import differentiable_once
 from workbench.kernels.segments import check_index
 from workbench.kernels.ssd import ssd_chunked
 
@@ -77,9 +78,7 @@ def mamba_chunk_scan_combined(
         x, wide, A, B, C, D=D, initial_state=initial_states, cu_seqlens=cu_seqlens, final_state=final_state
     )
     y = y.view(shape)
-    if z is not None:
-        y = y * F.silu(z.to(wide.dtype))
-    y = y.to(kind)
+    y = y.to(kind) if z is None else _Gated.apply(y, z, kind)
     return y if states is None else (y, states if state_dtype is None else states.to(state_dtype))
 
 
@@ -157,6 +156,23 @@ def mamba_split_conv1d_scan_combined(
 
 
 # ------------------------------------------------------------------------------------------------------
+
+
+class _Gated(torch.autograd.Function):
+    """y · silu(z) in the dtype of y, rounded to `kind`: keeps y and z as they come, and computes silu(z) again."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, z: Tensor, kind: torch.dtype) -> Tensor:
+        ctx.save_for_backward(y, z)
+        return F.silu(z.to(y.dtype)).mul_(y).to(kind)
+
+    @staticmethod
+    @differentiable_once("the gate of Mamba-2's scan")
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        y, z = ctx.saved_tensors
+        gradient, wide = gradient.to(y.dtype), z.to(y.dtype)
+        dz = torch.ops.aten.silu_backward(gradient * y, wide)
+        return F.silu(wide).mul_(gradient), dz.to(z.dtype), None
 
 
 def _check_packing(
