@@ -234,41 +234,35 @@ def _backward(
             d_states[block.starts[j]] = slot[j]
     d_ends = slots[1 : m + 1].view(states.shape)
 
-    d_z, d_x = room.take("d_z", 2, n, chunk, chunk), e  # e is done with
-    new_t, states_t = new.transpose(1, 2), states.transpose(1, 2)
-    for half, y in enumerate((d_out, d_right)):
-        torch.bmm(y, new_t, out=d_z[half])
-        torch.bmm(y, states_t, out=d_x[half])
-    d_z.mul_(part.between)
     # A token's write is read by its own query without decay: left out until g's gradient, where its two parts would
     # cancel but for their rounding, is done. The same goes for the last token's way to the end.
-    diagonal = d_z.diagonal(dim1=2, dim2=3)
-    own = diagonal[0][..., None].clone()
-    diagonal.zero_()
-    d_x.mul_(part.since)
-    for half in range(2):
-        d_x[half].baddbmm_(d_z[half], keys)
-    scratch = room.take("scratch", 2, n, chunk, width)
-    dots = torch.mul(d_x, x, out=scratch).sum(dim=-1)
-    d_x[1].mul_(part.beta)
-    d_z[1].mul_(part.beta)
-    d_keys, d_keys_to_end = room.take("d_keys", 2, n, chunk, width)
-    torch.bmm(d_z[0].transpose(1, 2), x[0], out=d_keys)
-    torch.bmm(d_z[1].transpose(1, 2), x[1], out=scratch[0])
-    d_keys.sub_(scratch[0])
-    torch.bmm(new, d_ends.transpose(1, 2), out=d_keys_to_end).mul_(part.to_end)
+    (scratch,), (d_keys,) = room.take("scratch", 1, n, chunk, width), room.take("d_keys", 1, n, chunk, width)
+    dots = []
+    for half, y in enumerate((d_out, d_right)):
+        d_z, d_x = room.take("d_z", 1, n, chunk, chunk)[0], e[half]  # this half of e is done with
+        torch.bmm(y, new.transpose(1, 2), out=d_z).mul_(part.between)
+        diagonal = d_z.diagonal(dim1=1, dim2=2)
+        if half == 0:
+            own = diagonal[..., None].clone()
+        diagonal.zero_()
+        torch.bmm(y, states.transpose(1, 2), out=d_x).mul_(part.since).baddbmm_(d_z, keys)
+        dots.append(torch.mul(d_x, x[half], out=scratch).sum(dim=-1))
+        if half == 0:
+            torch.bmm(d_z.transpose(1, 2), x[0], out=d_keys)
+        else:
+            d_keys.baddbmm_(d_z.mul_(part.beta).transpose(1, 2), keys, alpha=-1)
+    d_keys_to_end = torch.bmm(new, d_ends.transpose(1, 2), out=part.keys_to_end).mul_(part.to_end)
 
     read = torch.mul(d_right.view(part.v.shape), part.v, out=d_new.view(part.v.shape)).sum(dim=-1)
     d_beta = read.view(n, chunk) - dots[1]
-    to_end = torch.mul(d_keys_to_end, keys, out=scratch[0]).sum(dim=-1)[:, :-1]
-    kept_whole = part.whole.view(n) * (d_ends * states).sum(dim=(1, 2))
+    to_end = torch.mul(d_keys_to_end, keys, out=scratch).sum(dim=-1)[:, :-1]
     d_total = dots[0].addcmul_(dots[1], part.beta[..., 0], value=-1)
-    d_total -= torch.mul(d_keys, keys, out=scratch[0]).sum(dim=-1)
+    d_total -= torch.mul(d_keys, keys, out=scratch).sum(dim=-1)
     d_total[:, :-1] -= to_end
-    d_total[:, -1] += to_end.sum(dim=-1) + kept_whole
+    d_total[:, -1] += to_end.sum(dim=-1) + part.whole.view(n) * (d_ends * states).sum(dim=(1, 2))
     d_g = d_total.flip(-1).cumsum(-1).flip(-1)
-    d_q = d_x[0].addcmul_(own, keys)
-    d_k = d_keys.add_(d_keys_to_end).sub_(d_x[1]).addcmul_(own, x[0])
+    d_q = e[0].addcmul_(own, keys)
+    d_k = d_keys.add_(d_keys_to_end).addcmul_(e[1], part.beta, value=-1).addcmul_(own, x[0])
     return d_q, d_k, d_right, d_g, d_beta
 
 
