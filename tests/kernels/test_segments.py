@@ -7,9 +7,8 @@ import torch
 
 from workbench.errors import WorkbenchError
 from workbench.kernels.segments import (
-    bounds_from_index,
     bounds_from_lengths,
-    each_sequence,
+    check_index,
     places_from_lengths,
     runs_from_index,
 )
@@ -50,37 +49,10 @@ def test_bad_lengths(cu_seqlens: object, length: int, message: str) -> None:
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize(
-    ("seq_idx", "bounds"),
-    [
-        ([7], [(0, 1)]),
-        ([0, 0, 0], [(0, 3)]),
-        ([0, 0, 1, 2, 2], [(0, 2), (2, 3), (3, 5)]),
-        ([3, 3, 1, 1], [(0, 2), (2, 4)]),  # only where the number changes counts
-    ],
-)
-def test_bounds_from_index(seq_idx: list[int], bounds: list[tuple[int, int]]) -> None:
-    assert bounds_from_index(torch.tensor(seq_idx)) == bounds
-
-
 def test_runs_from_index() -> None:
     seq_idx = torch.tensor([[3, 3, 1, 3], [0, 0, 0, 0]], dtype=torch.int32)
     assert runs_from_index(seq_idx).tolist() == [[0, 0, 1, 2], [0, 0, 0, 0]]
     assert runs_from_index(seq_idx[:, :1]).tolist() == [[0], [0]]
-
-
-@pytest.mark.parametrize("dim", [1, 2])
-def test_each_sequence_puts_back_what_it_cut(dim: int) -> None:
-    seq_idx = torch.tensor([[0, 0, 1, 1, 1], [0, 1, 2, 2, 2]])
-    x = torch.arange(30).view(2, 3, 5) if dim == 2 else torch.arange(30).view(2, 5, 3)
-    seen = []
-
-    def run(row: int, start: int, end: int) -> torch.Tensor:
-        seen.append((row, start, end))
-        return x[row : row + 1].narrow(dim, start, end - start)
-
-    assert torch.equal(each_sequence(run, seq_idx, rows=2, length=5, dim=dim), x)
-    assert seen == [(0, 0, 2), (0, 2, 5), (1, 0, 1), (1, 1, 2), (1, 2, 5)]
 
 
 @pytest.mark.parametrize(
@@ -95,5 +67,5 @@ def test_each_sequence_puts_back_what_it_cut(dim: int) -> None:
 )
 def test_an_index_that_does_not_fit(shape: tuple[int, ...], rows: int, length: int, message: str) -> None:
     with pytest.raises(WorkbenchError) as caught:
-        each_sequence(lambda *_: torch.ones(1), torch.zeros(shape), rows=rows, length=length, dim=1)
+        check_index(torch.zeros(shape), rows=rows, length=length)
     assert str(caught.value) == message

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
@@ -30,9 +29,3 @@ def bounds(function: str, cu_seqlens: Tensor, x: Tensor) -> list[tuple[int, int]
     if x.shape[0] != 1:
         raise WorkbenchError(f"{function}: packed sequences (cu_seqlens) lie in one row, not in {x.shape[0]}")
     return bounds_from_lengths(cu_seqlens, x.shape[1])
-
-
-def index(function: str, cu_seqlens: Tensor, x: Tensor) -> Tensor:
-    """Cumulative lengths → sequence numbers [1, l]."""
-    lengths = [end - start for start, end in bounds(function, cu_seqlens, x)]
-    return torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))[None]
