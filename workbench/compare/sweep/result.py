@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -23,18 +24,23 @@ class Quality:
 
     @property
     def mean(self) -> float:
-        """The mean over the seeds."""
-        return statistics.fmean(self.values)
+        """The mean over the seeds, not a number where a seed's is not."""
+        mean = statistics.fmean(self.values)
+        # Rounding can put the mean of equal numbers a bit beside them, and error bars have no negative length.
+        return min(max(mean, self.low), self.high) if not math.isnan(mean) else mean
 
     @property
     def low(self) -> float:
-        """The smallest of the seeds: error bars are the range, which with three seeds says more than a deviation."""
-        return min(self.values)
+        """The smallest of the seeds: error bars are the range, which with three seeds says more than a deviation.
+
+        Not a number where a seed's is not.
+        """
+        return _unless_nan(min, self.values)
 
     @property
     def high(self) -> float:
         """The largest of the seeds."""
-        return max(self.values)
+        return _unless_nan(max, self.values)
 
 
 @dataclass(frozen=True)
@@ -128,3 +134,11 @@ class Sweep:
         if Sweep.view is None:
             return {"text/plain": repr(self)}
         return Sweep.view(self)
+
+
+# ------------------------------------------------------------------------------------------------------
+
+
+def _unless_nan(choice: Callable[[tuple[float, ...]], float], values: tuple[float, ...]) -> float:
+    """`min` and `max` leave out a value that is not a number, or do not, by its place among the others."""
+    return math.nan if any(map(math.isnan, values)) else choice(values)
