@@ -46,6 +46,8 @@ def test_a_damaged_end_of_the_log_is_dropped(died):
         b"\xff\xfe\n",
         b"\n",
         b"[]\n",
+        b"1\n",
+        b"[" * 100_000 + b"\n",
         b'{"kind": "other", "step": 6, "loss": 1.0}\n',
         b'{"kind": "step", "step": 6, "loss": 1.0}\n',
         b'{"kind": "evaluation", "step": 6, "loss": 1.0, "accuracy": 0.5, "seconds": 0.1}\n',

@@ -13,13 +13,13 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from workbench.arch.reading import naming, read_json
 from workbench.compare.training.identity import SCHEMA
-from workbench.compare.training.record import Evaluation, Step
+from workbench.compare.training.record import Step, point_from_json, point_to_json
 from workbench.compare.training.watching import Point
 from workbench.errors import WorkbenchError
 from workbench.render.files import write_text_atomically
@@ -71,8 +71,8 @@ class RunDirectory:
             return found
         for line in lines[:-1]:  # what follows the last line end is a line that was not finished
             try:
-                point = _point(json.loads(line))
-            except (ValueError, TypeError, KeyError):
+                point = point_from_json(json.loads(line))
+            except (ValueError, RecursionError):
                 break
             if point.step != steps + isinstance(point, Step):
                 break
@@ -181,15 +181,5 @@ def open_directory(path: str | Path, *, resume: bool) -> Iterator[RunDirectory]:
 
 
 def _line(point: Point) -> str:
-    kind = "step" if isinstance(point, Step) else "evaluation"
     # Floats are written so that reading gives the same bits.
-    return json.dumps({"kind": kind, **asdict(point)}) + "\n"
-
-
-def _point(data: dict[str, Any]) -> Point:
-    kinds: dict[str, type[Step] | type[Evaluation]] = {"step": Step, "evaluation": Evaluation}
-    kind = data.pop("kind")
-    point = kinds[kind](**data)
-    if not isinstance(point.step, int) or not isinstance(point.loss, float):
-        raise TypeError("a point has a whole step and a loss")
-    return point
+    return json.dumps(point_to_json(point), allow_nan=False) + "\n"

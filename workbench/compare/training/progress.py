@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any, TextIO
 
-from workbench.compare.training.record import Evaluation, Step
+from workbench.compare.training.record import Evaluation, point_to_json
 from workbench.compare.training.watching import Point, Start
 
 _LEFT = "left"
@@ -53,14 +52,13 @@ class ProgressBar:
 
 
 class JsonLines:
-    """Writes each point to a text stream as a line of JSON: its fields, `kind` ("step", "evaluation"), of twins also `side`."""
+    """Writes each point to a text stream as a line of JSON (`record.point_to_json`), of twins with its `side`."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def __call__(self, point: Point, side: str | None = None) -> None:
         """Write a point; it has left this process when this returns."""
-        kind = "step" if isinstance(point, Step) else "evaluation"
         told = {} if side is None else {"side": side}
-        self.stream.write(json.dumps({"kind": kind, **told, **asdict(point)}) + "\n")
+        self.stream.write(json.dumps({**told, **point_to_json(point)}, allow_nan=False) + "\n")
         self.stream.flush()

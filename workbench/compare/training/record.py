@@ -6,6 +6,7 @@ Life of a record: `workbench.compare.training` measures the points one by one an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
@@ -13,6 +14,9 @@ from typing import Any, ClassVar
 from workbench.errors import WorkbenchError
 
 SCHEMA = "workbench.training/1"
+
+# JSON has no infinities: they are written as these texts.
+_NOT_FINITE = ("nan", "inf", "-inf")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,22 @@ class Evaluation:
     loss: float
     accuracy: float
     seconds: float
+
+
+def point_to_json(point: Step | Evaluation) -> dict[str, Any]:
+    """A point's fields and its `kind`, "step" or "evaluation"; what is no finite number is the text "nan", "inf" or "-inf"."""
+    kind = "step" if isinstance(point, Step) else "evaluation"
+    fields = asdict(point).items()
+    return {"kind": kind, **{name: str(value) if _is_not_finite(value) else value for name, value in fields}}
+
+
+def point_from_json(data: Any) -> Step | Evaluation:
+    """A point from `point_to_json` data, the same bits; raises `WorkbenchError` when it is none."""
+    kinds: dict[object, type[Step] | type[Evaluation]] = {"step": Step, "evaluation": Evaluation}
+    kind = data.get("kind") if isinstance(data, Mapping) else None
+    if not isinstance(kind, str) or kind not in kinds:
+        raise WorkbenchError(f"not a point of a run: {data!r:.100}")
+    return _read(kinds[kind], {name: value for name, value in data.items() if name != "kind"})
 
 
 @dataclass(frozen=True)
@@ -110,8 +130,8 @@ class TrainingRun:
                 parameters=int(data["parameters"]),
                 settings=dict(data["settings"]),
                 data=dict(data["data"]),
-                steps=tuple(Step(**point) for point in data["curve"]),
-                evaluations=tuple(Evaluation(**point) for point in data["evaluations"]),
+                steps=tuple(_read(Step, point) for point in data["curve"]),
+                evaluations=tuple(_read(Evaluation, point) for point in data["evaluations"]),
                 baselines=tuple(Baseline(**entry) for entry in data["baselines"]),
                 environment=dict(data["environment"]),
             )
@@ -122,3 +142,26 @@ class TrainingRun:
         if TrainingRun.view is None:
             return {"text/plain": repr(self)}
         return TrainingRun.view(self)
+
+
+# ------------------------------------------------------------------------------------------------------
+
+
+def _is_not_finite(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _read[T: Step | Evaluation](kind: type[T], data: Mapping[str, Any]) -> T:
+    """A point from its fields, which are numbers; only the memory may be unknown."""
+    found: dict[str, Any] = {name: float(value) if value in _NOT_FINITE else value for name, value in data.items()}
+    for name, value in found.items():
+        unknown = name == "memory_bytes" and value is None
+        if not unknown and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise WorkbenchError(f"not a point of a run: {name} is {value!r:.100}")
+    try:
+        point = kind(**found)
+    except TypeError as error:
+        raise WorkbenchError(f"not a point of a run: {error!s:.200}") from error
+    if not isinstance(point.step, int):
+        raise WorkbenchError(f"not a point of a run: step is {point.step!r}")
+    return point
