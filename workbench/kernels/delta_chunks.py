@@ -7,9 +7,9 @@ for i ≥ j and else 0. With S the state before the chunk, what the chunk writes
     new = T (B V + exp(G) ∘ (−B K) S)                   O = exp(G) ∘ Q S + A new
     S' = exp(G[last]) S + (exp(G[last] − G) ∘ K)ᵀ new
 
-which is section 3.3 of arXiv 2412.06464. T waits for its turn, too, and multiplies once: T B V and T B K would be two products.
-The gradient runs over the chunks the other way: with dR = Tᵀ dnew it needs S, T, `new` and A, which are kept, and computes the
-rest again. All blocks work in the same memory, which stays in the caches.
+which is section 3.3 of arXiv 2412.06464. T is applied chunk by chunk with S at hand: one product, where T B V and T B K would
+be two. The gradient runs over the chunks the other way: with dR = Tᵀ dnew it needs S, T, `new` and A, which are kept, and makes
+the decays and decayed keys again. All blocks work in the same memory, which stays near the caches.
 
 Letters: b batch, h heads, m chunks of a block, q tokens of a chunk, d key width, v value width, n = b · h · m.
 """

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Tokens times heads of a block: its working set of about twenty tensors lies in the caches, a call costs little beside it.
+# Tokens times heads of a block: its working set of about twelve tensors stays near the caches, and a call costs little beside it.
 BLOCK_ROWS = 1024
 
 
