@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 PALETTE = ("#1F83C4", "#D3651A", "#158F6B", "#A867C4", "#C7486F", "#8A7A1C", "#5A7FA6", "#B0563A")
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _WIDE, _HIGH, _MORE = 7.2, 3.4, 1.0  # inches: a figure, its first panel, and every further unit of weight
-_LONGEST = 48  # characters of a label
+_LONGEST, _WIDEST = 48, 90  # characters of a label in a legend, and of one that has the figure's width
+_LARGE = 100_000  # from which numbers along the axis are in thousands and millions
 _POINTS = 1_000  # of a curve that are drawn: more than there are pixels
 _OPENING = re.compile(r"<svg ")
 _HEAD = re.compile(r"\A.*?(?=<svg )", re.DOTALL)
@@ -110,6 +111,7 @@ def _settings(paper: Paper, chart: Chart) -> Any:  # a dict of the keys that mat
 
 def _figure(chart: Chart, paper: Paper, ground: bool) -> Figure:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     weights = [panel.weight for panel in chart.panels]
     high = _HIGH + _MORE * sum(weights[1:]) / max(weights[0], 1e-9) * 1.6
@@ -123,9 +125,11 @@ def _figure(chart: Chart, paper: Paper, ground: bool) -> Figure:
         if len(labels) > 1 and labels - told:
             axes.legend(loc="best")
         told |= labels
+    if max(abs(end) for end in rows[-1].get_xlim()) >= _LARGE:
+        rows[-1].xaxis.set_major_formatter(EngFormatter(sep=""))  # 1.2M, with no "1e6" in the corner
     if chart.axis == "logarithmic":
         rows[-1].set_xscale("log")
-    rows[-1].set_xlabel(_short(chart.label))
+    rows[-1].set_xlabel(_short(chart.label, _WIDEST))
     return figure
 
 
@@ -154,7 +158,7 @@ def _draw(axes: Axes, panel: Panel, paper: Paper) -> None:
     if panel.logarithmic:
         axes.set_yscale("log")
     # Above the panel, not along its side: a low panel has no room there.
-    axes.set_title(_short(panel.label), loc="left", fontsize=9.5, color=paper.quiet)
+    axes.set_title(_short(panel.label, _WIDEST), loc="left", fontsize=9.5, color=paper.quiet)
 
 
 def _curve(axes: Axes, series: Series) -> None:
@@ -187,7 +191,7 @@ def _curve(axes: Axes, series: Series) -> None:
         )
 
 
-def _short(label: str) -> str:
-    """A label on one line, its control characters visible, no longer than a figure is wide."""
+def _short(label: str, most: int = _LONGEST) -> str:
+    """A label on one line, its control characters visible, of at most so many characters."""
     text = one_line(label)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
