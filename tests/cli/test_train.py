@@ -234,6 +234,11 @@ def test_the_command_that_resumes_asks_to_resume_once():
     assert resume_command(Namespace(argv=("train", "M", "--resume"))) == "workbench train M --resume"
 
 
+def test_the_command_that_resumes_asks_for_it_where_options_are_read():
+    words = ("train", "--directory", "run", "--", "-M")
+    assert resume_command(Namespace(argv=words)) == "workbench train --directory run --resume -- -M"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -241,7 +246,10 @@ def test_the_command_that_resumes_asks_to_resume_once():
         ([""], "an empty pattern has no layers"),
         (["M["], "unclosed-group"),
         (["M", "--against", "M["], "unclosed-group"),
-        (["M", "--against", "*"], "not the same symbols"),
+        (["M", "--against", "*"], "M and * are no twins"),
+        (["M", "--twin"], "M and its twin are one pattern, and equal bits would say nothing"),
+        (["M-", "--twin"], "with brackets it is [M-]"),
+        (["[M-]", "--against", "[M-]"], "[M-] and its twin are one pattern"),
         (["M", "--sizes", "missing.json"], "missing.json: No such file or directory"),
         (["M", "--output", "old"], "old exists already"),
         (["M", "--chart", "new.png"], "--chart writes SVG"),
@@ -249,7 +257,7 @@ def test_the_command_that_resumes_asks_to_resume_once():
         (["M", "--resume", "--directory", "none"], "there is no such directory"),
         (["M", "--resume", "--directory", "."], "there is no run.json"),
         (["M", "--directory", "kept"], "holds a run already"),
-        (["M", "--twin", "--directory", "new"], "does not go with --directory"),
+        (["[M-]", "--twin", "--directory", "new"], "does not go with --directory"),
         (["M", "--steps", "1", "--minutes", "1"], "not allowed with"),
         (["M", "--steps", "0"], "expected a whole number of at least 1, not '0'"),
         (["M", "--minutes", "0"], "expected a number above 0, not '0'"),

@@ -13,6 +13,7 @@ from workbench.cli.patterns import only
 from workbench.cli.training_progress import Said
 from workbench.compare.training.directory import check_place, stored_threads
 from workbench.compare.training.settings import TrainingSettings
+from workbench.compare.training.twin_runs import twin_patterns
 from workbench.errors import WorkbenchError
 from workbench.pattern.model import Pattern
 from workbench.render.files import check_target
@@ -32,8 +33,8 @@ def run_train(args: argparse.Namespace) -> int:
     pattern = _pattern(only(args.patterns, "train"))
     against = None if args.against is None else _pattern(args.against)
     twins = args.twin or against is not None
-    if against is not None and against.unfused() != pattern.unfused():
-        raise WorkbenchError(f"--against {against}: not the same symbols as {pattern}; twins differ in brackets only")
+    if twins:
+        twin_patterns(pattern, against)
     sizes = _sizes(args)
     settings = _settings(args)
     _check_targets(args, twins)
@@ -110,7 +111,8 @@ def _twins(
 def resume_command(args: argparse.Namespace) -> str:
     """The command that goes on with an interrupted run: the same one, with --resume."""
     words = [word for word in args.argv if word != "--resume"]
-    return shlex.join(["workbench", *words, "--resume"])
+    options = words.index("--") if "--" in words else len(words)  # after it nothing is an option
+    return shlex.join(["workbench", *words[:options], "--resume", *words[options:]])
 
 
 # ------------------------------------------------------------------------------------------------------

@@ -61,6 +61,8 @@ def test_a_difference_is_found():
 def test_what_is_not_the_same_without_brackets_is_refused():
     with pytest.raises(WorkbenchError, match=r"M\[\*E\] and M\* are no twins"):
         twins(against="M*")
+    with pytest.raises(WorkbenchError, match=r"M\*E and its twin are one pattern"):
+        twins("M*E")
 
 
 def test_both_stop_after_the_same_step():

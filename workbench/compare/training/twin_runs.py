@@ -1,4 +1,4 @@
-"""What twins that were trained in lockstep recorded, and whether any number of theirs differs, as plain frozen data. Pure."""
+"""Twins in lockstep as plain frozen data: which patterns are twins, what they recorded, whether any number of theirs differs. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from workbench.compare.training.record import TrainingRun
+from workbench.errors import WorkbenchError
+from workbench.pattern.model import Pattern
 
 SCHEMA = "workbench.training-twins/1"
 
@@ -44,6 +46,20 @@ class Twins:
         if Twins.view is None:
             return {"text/plain": repr(self)}
         return Twins.view(self)
+
+
+def twin_patterns(pattern: Pattern, against: Pattern | None = None) -> tuple[Pattern, Pattern]:
+    """The pattern and its twin (default: itself without brackets); `WorkbenchError` where the two are no twins."""
+    twin = pattern.unfused() if against is None else against
+    if pattern.unfused() != twin.unfused():
+        raise WorkbenchError(
+            f"{pattern} and {twin} are no twins: without brackets they are {pattern.unfused()} and {twin.unfused()}"
+        )
+    if pattern == twin:
+        fused = pattern.fused()
+        hint = f"; with brackets it is {fused}" if fused != pattern else ""
+        raise WorkbenchError(f"{pattern} and its twin are one pattern, and equal bits would say nothing{hint}")
+    return pattern, twin
 
 
 def compared(left: TrainingRun, right: TrainingRun, stopped_by: str | None = None) -> Twins:

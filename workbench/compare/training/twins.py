@@ -15,9 +15,8 @@ from workbench.compare.training.learner import Learner, sizes_for
 from workbench.compare.training.loop import checked_pattern, evaluation_is_due, training_run
 from workbench.compare.training.settings import TrainingSettings
 from workbench.compare.training.stopping import stop_requests
-from workbench.compare.training.twin_runs import Twins, compared
+from workbench.compare.training.twin_runs import Twins, compared, twin_patterns
 from workbench.compare.training.watching import Point, Start, begin
-from workbench.errors import WorkbenchError
 from workbench.fusion import runtime
 from workbench.fusion.stack_spec import choose_backend
 from workbench.pattern.model import Pattern
@@ -41,9 +40,9 @@ def train_twins(
 
     Arguments as for `train`; `minutes` are for both. A watcher is called with each point and its side, and its `begin`,
     where it has one, with a `Start` and the side. In memory only. Ctrl-C and SIGTERM end both after the same step; the
-    result then says so in `stopped_by`. Raises `WorkbenchError` when the two are not the same without brackets.
+    result then says so in `stopped_by`. Raises `WorkbenchError` when the two are not the same without brackets, or with them.
     """
-    patterns = _twin_patterns(pattern, against)
+    patterns = twin_patterns(checked_pattern(pattern), None if against is None else checked_pattern(against))
     sizes = sizes_for(sizes or TRAINING_SIZES, data)
     if minutes is not None:
         check_minutes(minutes)
@@ -91,16 +90,6 @@ def train_twins(
 
 
 # ------------------------------------------------------------------------------------------------------
-
-
-def _twin_patterns(pattern: Pattern | str, against: Pattern | str | None) -> tuple[Pattern, Pattern]:
-    left = checked_pattern(pattern)
-    right = left.unfused() if against is None else checked_pattern(against)
-    if left.unfused() != right.unfused():
-        raise WorkbenchError(
-            f"{left} and {right} are no twins: without brackets they are {left.unfused()} and {right.unfused()}"
-        )
-    return left, right
 
 
 def _tell(point: Point, side: int, points: list[list[Point]], watchers: Sequence[TwinWatcher]) -> None:
