@@ -46,7 +46,7 @@ def test_evaluations_are_spread_over_the_run(steps, every):
     assert evaluate_every(steps) == every
 
 
-@pytest.mark.parametrize("minutes", [0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("minutes", [0, -1.0, float("nan"), float("inf"), 1e308])
 def test_a_time_that_is_none_is_refused(minutes):
     with pytest.raises(WorkbenchError, match="minutes must be more than 0"):
         run(minutes=minutes)

@@ -22,6 +22,7 @@ EVALUATIONS = 8  # at most, of a run whose number is not given
 _EVALUATING = 0.15  # of the time, at most, where more than one evaluation would take more
 _RESERVE = 0.03  # of the time: checkpoints, the log, whoever watches
 _MEASURE_SECONDS = 4.0
+_MOST_MINUTES = 366 * 24 * 60
 _TURNS = 3  # of each thread count
 _LEAST, _MOST = 3, 50  # steps that are measured, after one that is not: it allocates and compiles
 
@@ -59,9 +60,9 @@ def evaluate_every(steps: int, evaluations: int = EVALUATIONS) -> int:
 
 
 def check_minutes(minutes: float) -> None:
-    """Raise `WorkbenchError` for a time that is none."""
-    if not 0 < minutes < float("inf"):
-        raise WorkbenchError(f"minutes must be more than 0, not {minutes}")
+    """Raise `WorkbenchError` for a time that is none, or longer than a year."""
+    if not 0 < minutes <= _MOST_MINUTES:
+        raise WorkbenchError(f"minutes must be more than 0 and at most a year's {_MOST_MINUTES:,}, not {minutes:g}")
 
 
 def measured_plan(
