@@ -94,6 +94,7 @@ def test_paths_of_a_pair(tmp_path: Path) -> None:
         ("mqar:pairs=four", r"mqar: pairs must be a whole number, not 'four'"),
         ("mqar:pairs=-1", r"pairs must be a whole number of at least 1"),
         ("state-tracking:group=Q8", r"group must be one of parity, Z3"),
+        ("long" * 1000, r"data 'long.*: File name too long$"),
         ("stdlib:pairs=4", r"stdlib has no option 'pairs'; it has none"),
     ],
 )

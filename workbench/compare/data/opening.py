@@ -61,6 +61,18 @@ def open_data(text: str, *, sequence: int | None = None, seed: int) -> Data:
     >>> open_data("mqar:pairs=4", seed=1).sequence
     16
     """
+    try:
+        return _opened(text, sequence, seed)
+    except (
+        OSError
+    ) as error:  # a path that the system does not even look for: too long, or in a folder that is closed to us
+        raise WorkbenchError(f"data {text!r:.200}: {error.strerror or error}") from error
+
+
+# ------------------------------------------------------------------------------------------------------
+
+
+def _opened(text: str, sequence: int | None, seed: int) -> Data:
     name, given = _split(text)
     if name in _TASKS:
         values = _values(name, given, options(name))
@@ -79,9 +91,6 @@ def open_data(text: str, *, sequence: int | None = None, seed: int) -> Data:
         raise WorkbenchError(f"data {name!r} is no file, folder or Megatron pair, nor one of {_known(name)}")
     _values(name, given, {})
     return file_text(path, sequence=length, seed=seed)
-
-
-# ------------------------------------------------------------------------------------------------------
 
 
 def _split(text: str) -> tuple[str, dict[str, str]]:
