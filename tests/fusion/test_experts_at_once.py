@@ -71,7 +71,11 @@ def test_two_calls_stand_for_all_experts(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize(
     ("sizes", "reason"),
-    [({"linear_bias": True}, "the experts have biases"), ({"moe_experts": 1, "moe_topk": 1}, "there is one expert")],
+    [
+        ({"linear_bias": True}, "the experts have biases"),
+        ({"moe_ffn": 5}, "their width is no multiple of 16"),
+        ({"moe_experts": 1, "moe_topk": 1}, "there is one expert"),
+    ],
 )
 def test_settings_that_leave_it_to_upstream(
     sizes: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch
@@ -84,11 +88,71 @@ def test_settings_that_leave_it_to_upstream(
 def test_a_hook_inside_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, seen = moe_layer(), []
     handle = layer.experts.local_experts[1].linear_fc2.register_forward_hook(lambda *_: seen.append(1))
-    assert layer.experts.why_one_by_one() == "a module inside has hooks, which want to be called"
+    assert layer.experts.why_one_by_one() == "a hook is registered on 1.linear_fc2"
     assert calls(layer, monkeypatch) == 0
     assert seen == [1]
     handle.remove()
     assert layer.experts.why_one_by_one() is None
+
+
+class Doubled(torch.nn.Module):
+    """A user's wrapper around an expert or a linear of one."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *given: Any) -> Any:
+        output, bias = self.inner(*given)
+        return 2 * output, bias
+
+
+def replace_expert(experts: Any) -> None:
+    experts.local_experts[1] = Doubled(experts.local_experts[1])
+
+
+def replace_linear(experts: Any) -> None:
+    experts.local_experts[1].linear_fc2 = Doubled(experts.local_experts[1].linear_fc2)
+
+
+def replace_forward(experts: Any) -> None:
+    linear = experts.local_experts[1].linear_fc2
+    linear.forward = lambda x, original=linear.forward: (2 * original(x)[0], None)
+
+
+def replace_activation(experts: Any) -> None:
+    experts.local_experts[1].activation_func = torch.tanh
+
+
+def parametrize_weight(experts: Any) -> None:
+    class Twice(torch.nn.Module):
+        def forward(self, weight: Tensor) -> Tensor:
+            return 2 * weight
+
+    torch.nn.utils.parametrize.register_parametrization(experts.local_experts[1].linear_fc2, "weight", Twice())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (replace_expert, "an expert was replaced"),
+        (replace_linear, "a linear of an expert was replaced"),
+        (replace_forward, "the forward of 1.linear_fc2 was replaced"),
+        (replace_activation, "the experts have different activations"),
+        (parametrize_weight, "a linear of an expert was replaced"),
+    ],
+)
+def test_what_a_user_puts_inside_is_called(change: Any, reason: str) -> None:
+    layer, other = (moe_layer(activation="squared_relu") for _ in range(2))
+    before = results(layer)
+    other.experts.__class__ = SequentialMLP
+    for changed in (layer, other):
+        change(changed.experts)
+    found = results(layer)
+    assert layer.experts.why_one_by_one() == reason
+    assert not torch.equal(found[0], before[0])
+    for ours, upstreams in zip(found, results(other), strict=True):
+        assert torch.equal(ours, upstreams)
 
 
 def test_experts_with_much_to_do_run_one_by_one() -> None:

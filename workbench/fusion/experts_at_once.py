@@ -4,7 +4,7 @@ Upstream runs one `MLP` after the other (`transformer/moe/experts.py:1297`). Wit
 surrounds their products: modules, autograd functions and elementwise kernels once an expert. `ExpertsAtOnce` has the same
 parameters, names and checkpoints, and calls `MLP.forward` itself once, on the tokens of all experts, with linears that know
 where each expert's tokens are. The products are upstream's bit by bit, and so is the activation where its width fills the
-processor's vectors (a multiple of 16); elsewhere torch rounds an element by where it lies in memory.
+processor's vectors (a multiple of 16). Elsewhere torch rounds an element by where it lies in memory, and upstream's way is kept.
 
 Where one of its conditions does not hold upstream's own forward runs, and `why_one_by_one()` says which.
 """
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from workbench.fusion.adapters import ExpertRowParallelLinear
+from workbench.fusion.lean.watch import Watch, hook_reason
 from workbench.kernels.experts import expert_linear
 
 # What an expert's first linear gives, on average. With more, nothing but the products counts, and one expert's numbers stay
@@ -37,9 +38,10 @@ class ExpertsAtOnce(SequentialMLP):
         # Tuples, so that torch does not take what is in them for modules with a state of their own.
         names = ("linear_fc1", "linear_fc2")
         self._linears = tuple(_LinearOfAll([getattr(e, name) for e in self.local_experts]) for name in names)
-        self._inside = tuple(module for expert in self.local_experts for module in expert.modules())
         self._width = len(self.local_experts[0].linear_fc1.weight)
         self._why_never = self._settings_reason()
+        self._watch = Watch([*self.local_experts.modules()])
+        self._as_built = self._watch.state()
 
     def why_one_by_one(self, rows: int = 0) -> str | None:
         """What leaves `rows` tokens of all experts to upstream's forward, one expert after the other; None where nothing does."""
@@ -47,9 +49,23 @@ class ExpertsAtOnce(SequentialMLP):
             return self._why_never
         if rows * self._width > _MANY_ELEMENTS * self.num_local_experts:
             return "every expert has so much to do that nothing is gained"
-        if torch_module._has_any_global_hook() or any(map(_has_hooks, self._inside)):
-            return "a module inside has hooks, which want to be called"
-        return None
+        if torch_module._has_any_global_hook():
+            return "hooks are registered for all modules"
+        return self._why_changed() if self._watch.state() != self._as_built else None
+
+    def _why_changed(self) -> str | None:
+        # Nothing that a user puts inside may be passed over: every expert is still an MLP of the linears that it was built with.
+        experts = list(self.local_experts)
+        linears = [linear for of_all in self._linears for linear in of_all.of_experts]
+        if [type(expert) for expert in experts] != [MLP] * self.num_local_experts:
+            return "an expert was replaced"
+        now = [getattr(expert, name) for name in ("linear_fc1", "linear_fc2") for expert in experts]
+        if any(mine is not built or type(mine) not in _LINEARS for mine, built in zip(now, linears, strict=True)):
+            return "a linear of an expert was replaced"
+        if any(expert.activation_func is not experts[0].activation_func for expert in experts):
+            return "the experts have different activations"
+        named = self.local_experts.named_modules()
+        return next((why for name, module in named if (why := hook_reason(name, module)) is not None), None)
 
     def _settings_reason(self) -> str | None:
         config = self.config
@@ -58,6 +74,9 @@ class ExpertsAtOnce(SequentialMLP):
             "there is one expert, which upstream calls without a split": self.num_local_experts == 1,
             "its weights lie on a GPU": any(linear.weight.is_cuda for linear in linears),
             "tensor-parallel ranks share each expert": self.tp_group.size() > 1,
+            "their width is no multiple of 16": any(
+                linear.weight.size(1) % 16 for linear in self._linears[1].of_experts
+            ),
             "the experts have biases": config.add_bias_linear,
             "the experts are quantized": bool(config.fp8 or config.fp4),
             "the router's weights are applied to the input": config.moe_apply_probs_on_input,
@@ -100,9 +119,3 @@ class _LinearOfAll(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         """[n, i] sorted by expert → ([n, o], None)."""
         return expert_linear(x, [linear.weight for linear in self.of_experts], self.counts), None
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(
-        module._forward_pre_hooks or module._forward_hooks or module._backward_pre_hooks or module._backward_hooks
-    )

@@ -44,7 +44,6 @@ class Plan:
     """
 
     layer: Any
-    dropout: float
     watch: Watch
     state: tuple[Any, ...]
     block: LeanBlock | None
@@ -53,7 +52,7 @@ class Plan:
 
     def current(self) -> bool:
         """False when something under watch has changed, so that the plan must be made anew."""
-        return self.watch.state() == self.state and self.layer.hidden_dropout == self.dropout
+        return self.watch.state() == self.state
 
 
 class LeanBlock:
@@ -107,7 +106,7 @@ def plan_block(layer: Any) -> Plan:
     called: dict[str, str] = {}
     mixer, channel = None, None
     passed = [layer]
-    reason = setting_reason(layer.config) or _layer_reason(layer)
+    reason = _class_reason(layer) or setting_reason(layer.config) or _layer_reason(layer)
     if reason is None:
         for norm in (layer.input_layernorm, layer.pre_mlp_layernorm):
             passed += [norm] if lean_norm(norm)[1] else []
@@ -116,7 +115,7 @@ def plan_block(layer: Any) -> Plan:
         reason = _passed_reason(layer, passed)
     watch = Watch(passed)
     block = LeanBlock(layer, mixer, channel) if reason is None else None
-    return Plan(layer, layer.hidden_dropout, watch, watch.state(), block, reason, called)
+    return Plan(layer, watch, watch.state(), block, reason, called)
 
 
 def _in_slot(layer: Any, slot: str, known: dict[type, Any], passed: list[nn.Module], called: dict[str, str]) -> Any:
@@ -132,9 +131,11 @@ def _in_slot(layer: Any, slot: str, known: dict[type, Any], passed: list[nn.Modu
     return made
 
 
+def _class_reason(layer: Any) -> str | None:
+    return None if type(layer) in _LAYERS else f"a {type(layer).__name__} has a forward of its own"
+
+
 def _layer_reason(layer: Any) -> str | None:
-    if type(layer) not in _LAYERS:
-        return f"a {type(layer).__name__} has a forward of its own"
     if layer.hidden_dropout != 0:
         return "dropout is on"
     if layer.recompute_input_layernorm or layer.recompute_pre_mlp_layernorm or layer.recompute_mlp:

@@ -35,17 +35,36 @@ _SETTINGS: dict[str, tuple[tuple[Any, ...], str]] = {
     "test_mode": ((False,), "attention checks itself in every call (attention.py:1926)"),
     "use_kitchen": ((False,), "linears are another library's (mlp.py:211)"),
 }
-_values = attrgetter(*_SETTINGS)
+_judged = attrgetter(*_SETTINGS)
+
+# What plans of single modules rest on beside those.
+_READ = (
+    "activation_func",
+    "activation_func_clamp_value",
+    "apply_rope_fusion",
+    "attention_output_gate",
+    "bias_activation_fusion",
+    "deterministic_mode",
+    "flash_decode",
+    "fused_single_qkv_rope",
+    "gated_linear_unit",
+    "glu_linear_offset",
+    "moe_apply_probs_on_input",
+    "no_rope_freq",
+    "rotary_interleaved",
+    "use_te_activation_func",
+)
+_values = attrgetter(*_SETTINGS, *_READ)
 
 
 def settings(config: Any) -> tuple[Any, ...]:
-    """The values that `setting_reason` judges, to see whether they have changed since."""
+    """The values of a config that plans rest on, to see whether they have changed since."""
     return _values(config)
 
 
 def setting_reason(config: Any) -> str | None:
     """Why blocks of this config do not run lean, or None."""
-    for (name, (off, why)), value in zip(_SETTINGS.items(), settings(config), strict=True):
+    for (name, (off, why)), value in zip(_SETTINGS.items(), _judged(config), strict=True):
         if value not in off:
             return f"{name} is {value!r}: {why}"
     return None

@@ -37,9 +37,12 @@ def lean_blocks(model: nn.Module) -> tuple[BlockReport, ...]:
     """
     found = []
     for prefix, stack in _stacks(model):
-        for index, (block, layer) in enumerate(zip(stack.blocks, stack.layers, strict=True)):
+        whole = len(stack.blocks) == len(stack.layers)
+        for index, (block, layer) in enumerate(zip(stack.blocks, stack.layers, strict=whole)):
             reason, called = None, {}
-            if not block.fused:
+            if not whole:
+                reason = "layers were taken out of its stack"
+            elif not block.fused:
                 reason = "it is not fused"
             elif not stack.lean:
                 reason = "it is turned off"

@@ -41,6 +41,8 @@ class LeanForward(HybridStack):
 
     def extra_repr(self) -> str:
         """In `print(model)`: how many blocks run lean in a training step."""
+        if len(self.layers) != len(self.blocks):
+            return f"{len(self.layers)} layers are left of {len(self.blocks)} blocks, none runs lean"
         fused = [layer for block, layer in zip(self.blocks, self.layers, strict=True) if block.fused]
         lean = sum(plan_block(layer).block is not None for layer in fused) if self.lean else 0
         return f"{len(self.blocks)} blocks, {len(fused)} fused, {lean} run lean"
@@ -80,6 +82,8 @@ class LeanForward(HybridStack):
         return make_viewless_tensor(inp=hidden, requires_grad=hidden.requires_grad, keep_graph=True)
 
     def _any_lean(self) -> bool:
+        if len(self.layers) != len(self.blocks):  # a user took layers out, and what is left need not be where it was
+            return False
         return self.lean and any(block.fused for block in self.blocks) and setting_reason(self.config) is None
 
     def _run_blocks(self, hidden: Tensor, step: Step) -> Tensor:
