@@ -25,12 +25,11 @@ from hypothesis import given, settings
 from megatron.core.inference.contexts import StaticInferenceContext
 from megatron.core.inference.utils import InferenceMode
 from megatron.core.ssm.gated_delta_net.common import torch_chunk_gated_delta_rule
-from torch.utils.flop_counter import FlopCounterMode
 
 from tests.contracts.architectures import MEDIUM, ODD, OPTIONS, TINY, random_cases
+from tests.contracts.flop_counting import CORRECTED, UNSEEN, counter, unseen
 from workbench.arch.architecture import Architecture
 from workbench.arch.sizes import ModelSizes
-from workbench.cost.flop_terms import TRIANGLE
 from workbench.cost.flops import Flops, flops
 from workbench.cost.letters import LOCAL_CHUNKS, MODEL_CHUNKS
 from workbench.fusion import runtime
@@ -48,22 +47,9 @@ SIZES = {"tiny": TINY, "odd": ODD, "medium": MEDIUM}
 LENGTHS = [(1, 2), (9, 3), (32, 1), (150, 1)]
 
 
-def added_product(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:
-    return 2 * left[0] * left[1] * left[2] * right[2]
-
-
-CORRECTED = {torch.ops.aten.baddbmm_: added_product}
-# The convolutions add shifted rows.
-UNSEEN = (TRIANGLE, "convolution of x, B, C", "convolution of q, k, v")
-
-
 def build(pattern: str, sizes: ModelSizes, **fields: Any) -> Any:
     config = transformer_config(Pattern(pattern), sizes, **fields)
     return build_model(pattern, config, seed=1, backend="local", **model_arguments(Pattern(pattern), sizes))
-
-
-def counter(mapping: Mapping[Any, Any] = CORRECTED) -> FlopCounterMode:
-    return FlopCounterMode(display=False, custom_mapping=dict(mapping))
 
 
 def counted(model: Any, length: int, batch: int, mapping: Mapping[Any, Any] = CORRECTED) -> tuple[int, int]:
@@ -149,7 +135,7 @@ def test_full_recomputation_runs_the_layers_once_more(pattern: str) -> None:
     sizes = ModelSizes(**ODD)
     recomputing = {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1}
     predicted = flops(Architecture(pattern, sizes), sequence_length=21, executed="local", recompute="full")
-    hidden = sum(term.forward for part in predicted.parts for term in part.terms if term.name in UNSEEN)
+    hidden = unseen(predicted)
     _, training = counted(build(pattern, sizes, **recomputing), 21, 2)
     assert visible(predicted, 42)[1] - round(hidden * 42) == training
 
@@ -162,7 +148,7 @@ def test_prefill_is_a_forward_pass_without_losses(pattern: str) -> None:
     with torch.no_grad(), counter() as found:
         forward_logits(model, torch.zeros(2, 21, dtype=torch.long))
     predicted = flops(Architecture(pattern, sizes), sequence_length=21, executed="local")
-    hidden = sum(term.forward for part in predicted.parts for term in part.terms if term.name in UNSEEN)
+    hidden = unseen(predicted)
     assert found.get_total_flops() == round((predicted.prefill_per_token - hidden) * 42)
 
 

@@ -110,5 +110,5 @@ def settle(state: Tensor | None, place: Tensor) -> None:
     """`place` holds the state, None for zeros, afterwards; it may have been computed there."""
     if state is None:
         place.zero_()
-    elif state.data_ptr() != place.data_ptr():
+    elif not place.is_set_to(state):
         place.copy_(state)
