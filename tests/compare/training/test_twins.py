@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import replace
-from math import nextafter
+from math import isnan, nextafter
 
 import pytest
 
@@ -55,6 +55,7 @@ def test_a_difference_is_found():
     assert found.largest_grad_norm_difference == 0.0
     test = replace(left, evaluations=(replace(left.evaluations[0], loss=float("nan")), *left.evaluations[1:]))
     assert compared(left, test).first_difference == 3
+    assert isnan(compared(left, test).largest_loss_difference)
     assert compared(test, test).identical
 
 

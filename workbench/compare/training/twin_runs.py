@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,8 +16,9 @@ SCHEMA = "workbench.training-twins/1"
 
 @dataclass(frozen=True)
 class Twins:
-    """Both runs, step for step on the same batches. Differences are largest absolute ones over all steps and evaluations;
-    `first_difference` is the step where a loss or a gradient norm first had other bits, None where none had."""
+    """Both runs, step for step on the same batches. Differences are largest absolute ones over all steps and evaluations, not
+    a number where one side is none and the other is; `first_difference` is the step where a loss or a gradient norm first had
+    other bits, None where none had."""
 
     # How a notebook shows them; the views set it (`workbench/__init__.py`).
     view: ClassVar[Callable[[Twins], dict[str, str]] | None] = None
@@ -72,8 +74,8 @@ def compared(left: TrainingRun, right: TrainingRun, stopped_by: str | None = Non
         left,
         right,
         identical=not different,
-        largest_loss_difference=max((_distance(one, other) for _, one, other in losses), default=0.0),
-        largest_grad_norm_difference=max((_distance(one, other) for _, one, other in norms), default=0.0),
+        largest_loss_difference=_largest(losses),
+        largest_grad_norm_difference=_largest(norms),
         first_difference=min(different, default=None),
         stopped_by=stopped_by,
     )
@@ -86,5 +88,7 @@ def _same(one: float, other: float) -> bool:
     return one.hex() == other.hex()
 
 
-def _distance(one: float, other: float) -> float:
-    return 0.0 if _same(one, other) else abs(one - other)
+def _largest(pairs: list[tuple[int, float, float]]) -> float:
+    """The largest distance; not a number where one is none, which `max` alone would leave out or not by its place."""
+    distances = [0.0 if _same(one, other) else abs(one - other) for _, one, other in pairs]
+    return math.nan if any(map(math.isnan, distances)) else max(distances, default=0.0)
