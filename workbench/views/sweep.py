@@ -9,7 +9,6 @@ from workbench.render.scene_chart import Level, Panel, Series
 from workbench.views.numbers import count
 
 _WORDS = {"accuracy": "test accuracy", "loss": "test loss (nats a counted token)"}
-_COSTS = {"parameters": "parameters", "flops": "training FLOPs a token", "sizes": "parameters"}
 
 
 def document(sweep: Sweep, quality: str = "accuracy") -> scene.Document:
@@ -27,7 +26,7 @@ def results(sweep: Sweep, quality: str = "accuracy") -> scene.Table:
     columns = (
         scene.Column("pattern", code=True),
         scene.Column("parameters", "right"),
-        scene.Column("FLOPs a token", "right"),
+        scene.Column("training FLOPs a token", "right"),
         scene.Column(f"{quality}, mean", "right"),
         scene.Column("lowest – highest", "right"),
         *(scene.Column(f"seed {seed}", "right") for seed in seeds),
@@ -69,11 +68,10 @@ def against_cost(sweep: Sweep, quality: str = "accuracy") -> scene.Chart:
         )
         for number, (entrant, found) in enumerate(_found(sweep, quality))
     )
-    label = _COSTS["flops"] if by_flops else _COSTS["parameters"]
     return scene.Chart(
         f"{_WORDS[quality].capitalize()} against cost",
         _said(sweep, quality),
-        label,
+        "training FLOPs a token" if by_flops else "parameters",
         (Panel(f"{_WORDS[quality]}: mean, lowest and highest seed", series, _levels(sweep, quality)),),
     )
 
