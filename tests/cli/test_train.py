@@ -260,6 +260,7 @@ def test_the_command_that_resumes_asks_for_it_where_options_are_read():
         (["[M-]", "--twin", "--directory", "new"], "does not go with --directory"),
         (["M", "--steps", "1", "--minutes", "1"], "not allowed with"),
         (["M", "--steps", "0"], "expected a whole number of at least 1, not '0'"),
+        (["M", "--threads", "1000000"], "expected at most 1024 threads, not 1000000"),
         (["M", "--minutes", "0"], "expected a number above 0, not '0'"),
         (["M", "--learning-rate", "nan"], "expected a number above 0, not 'nan'"),
         (["M", "--dtype", "fp8"], "invalid choice: 'fp8'"),
@@ -281,3 +282,13 @@ def test_bad_input_needs_no_torch(repo_root):
         "sys.exit(status if not {'torch', 'megatron', 'numpy'} & set(sys.modules) else 99)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=repo_root, capture_output=True).returncode == 2
+
+
+def test_too_little_memory_is_said_without_a_traceback(run, monkeypatch):
+    def refuse(*_, **__):
+        raise MemoryError("Unable to allocate 7 TiB")
+
+    monkeypatch.setattr("workbench.compare.data.opening.open_data", refuse)
+    done = run("train", "M", "--data", "mqar", "--sequence", "9" * 12)
+    assert (done.status, done.out) == (2, "")
+    assert done.err == "workbench: error: not enough memory: Unable to allocate 7 TiB\n"

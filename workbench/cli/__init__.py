@@ -39,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_stdout()
         print(f"workbench: error: {error.strerror or error}", file=sys.stderr)
         return BAD_INPUT
+    except MemoryError as error:
+        print(f"workbench: error: not enough memory: {error or 'for what was asked for'}", file=sys.stderr)
+        return BAD_INPUT
     except KeyboardInterrupt:
         print("workbench: interrupted", file=sys.stderr)
         return INTERRUPTED

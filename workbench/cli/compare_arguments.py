@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from workbench.cli.patterns import plain
-from workbench.cli.values import natural, positive, positive_number
+from workbench.cli.values import natural, positive, positive_number, threads
 from workbench.compare.throughput.regimes import CLOCKS
 from workbench.compare.throughput.result import FEWEST_PAIRS
 
@@ -42,7 +42,7 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
         default="wall",
         help="time as a user waits for it, or the process's CPU time, for a machine that others use too (default: wall)",
     )
-    run.add_argument("--threads", metavar="N", type=positive, help="torch's (default: 1 in host, all in compute)")
+    run.add_argument("--threads", metavar="N", type=threads, help="torch's (default: 1 in host, all in compute)")
     run.add_argument("--seed", type=natural, default=1234, help="seed of weights and data (default: 1234)")
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print the result as JSON")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from workbench.cli.patterns import plain
-from workbench.cli.values import natural, positive, positive_number
+from workbench.cli.values import natural, positive, positive_number, threads
 
 
 def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--learning-rate", metavar="X", type=positive_number, default=3e-3, help="the highest (default: 0.003)"
     )
-    run.add_argument("--threads", metavar="N", type=positive, default=1, help="torch's threads (default: 1)")
+    run.add_argument("--threads", metavar="N", type=threads, default=1, help="torch's threads (default: 1)")
     output = parser.add_argument_group("output")
     output.add_argument(
         "--quality", choices=("accuracy", "loss"), default="accuracy", help="what is shown (default: accuracy)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from workbench.cli.patterns import plain
-from workbench.cli.values import natural, positive, positive_number, tolerance
+from workbench.cli.values import natural, positive, positive_number, threads, tolerance
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--threads",
         metavar="N",
-        type=positive,
+        type=threads,
         help="torch's threads (default: as many as cores; with --minutes one, where that is quicker; resumed: as it began)",
     )
     kept = parser.add_argument_group("what is kept")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 _MOST_DIGITS = 18  # of a number: no count has more, and arithmetic with it stays quick
+_MOST_THREADS = 1024
 
 
 def natural(text: str, least: int = 0) -> int:
@@ -20,6 +21,13 @@ def natural(text: str, least: int = 0) -> int:
 def positive(text: str) -> int:
     """A whole number of at least 1."""
     return natural(text, least=1)
+
+
+def threads(text: str) -> int:
+    """A whole number from 1 to 1024: the library under torch ends the process where it cannot have as many as it is asked for."""
+    if (count := positive(text)) > _MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"expected at most {_MOST_THREADS} threads, not {text}")
+    return count
 
 
 def tolerance(text: str) -> float:
