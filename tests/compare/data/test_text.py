@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -129,3 +131,19 @@ def test_impossible_settings(field: str, value: object) -> None:
     settings = {"sequence": 4, "seed": 1, "source": {}, field: value}
     with pytest.raises(WorkbenchError, match=f"{field} must be a whole number"):
         TextData("ones", stream, stream, **settings)  # type: ignore[arg-type]
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "open.txt").write_text("text " * 20)
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    scan = os.scandir
+
+    def scandir(path: str | Path) -> object:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(closed))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(WorkbenchError, match=r"closed: cannot be read: Permission denied$"):
+        file_text(tmp_path, sequence=4, seed=1)

@@ -156,14 +156,23 @@ def read(file: Path) -> bytes:
 # ------------------------------------------------------------------------------------------------------
 
 
+def _shown_files(folder: Path) -> Iterator[Path]:
+    """The files in a folder and its folders; what is hidden is not looked into, and what cannot be is not passed over."""
+
+    def refuse(error: OSError) -> None:
+        raise WorkbenchError(f"{error.filename}: cannot be read: {error.strerror or error}") from error
+
+    for place, folders, names in folder.walk(on_error=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (place / name for name in names if not name.startswith(".") and (place / name).is_file())
+
+
 def _files_of(path: Path) -> list[Path]:
     """The file itself, or a folder's files that are not hidden, in the order of their names."""
     if path.is_file():
         files = [path]
     elif path.is_dir():
-        inside = (file.relative_to(path) for file in path.rglob("*") if file.is_file())
-        shown = [file for file in inside if not any(part.startswith(".") for part in file.parts)]
-        files = [path / file for file in sorted(shown, key=lambda file: file.as_posix())]
+        files = sorted(_shown_files(path), key=lambda file: file.relative_to(path).as_posix())
     else:
         raise WorkbenchError(f"{path}: there is no such file or folder")
     size = sum(file.stat().st_size for file in files)
