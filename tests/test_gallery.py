@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.browser.gallery import DRAWINGS, GALLERY, PICTURES, draw
+from tests.browser.gallery import DRAWINGS, GALLERY, MEASURED, PICTURES, draw
 
 
 @pytest.fixture(scope="module")
@@ -25,4 +25,4 @@ def test_a_drawing_is_the_one_that_the_code_draws(drawn, name):
 def test_the_page_lists_what_is_there():
     listed = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (GALLERY / "README.md").read_text(encoding="utf-8"))
     there = {path.name for path in GALLERY.iterdir()} - {"README.md"}
-    assert sorted(listed) == sorted(there) == sorted([*DRAWINGS, *PICTURES])
+    assert sorted(listed) == sorted(there) == sorted([*DRAWINGS, *PICTURES, *MEASURED])

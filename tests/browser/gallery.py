@@ -27,7 +27,18 @@ PICTURES = (
     "report-screen.png",
     "report-print.png",
     "diff-page.png",
+    "training-chart.png",
 )
+# Made by benchmarks/recall.py, which trains for a quarter of an hour.
+MEASURED = ("recall-cost.svg", "recall-training.svg", "recall-state.svg")
+TRAIN = """\
+import torch
+from workbench import ModelSizes, TrainingChart, TrainingSettings, open_data, train_twins
+torch.set_num_threads(1)
+sizes = ModelSizes(hidden_size=64, ffn_hidden_size=128, mamba_head_dim=32, mamba_num_groups=1)
+settings = TrainingSettings(steps=300, rows=8, evaluate_every=50, test_rows=64, learning_rate=5e-3)
+data = open_data("stdlib", sequence=64, seed=1)
+twins = train_twins("M[*-]M[ME]", data=data, settings=settings, sizes=sizes, watchers=[TrainingChart()])"""
 
 
 def draw(folder):
@@ -62,6 +73,11 @@ def photograph(folder):
                         page.wait_for_timeout(1000)
                     editor.screenshot(path=folder / f"editor-{what}-{theme}.png")
                     page.context.close()
+            page = Lab(address, root, browser).open(TRAIN)
+            page.set_viewport_size({"width": 1360, "height": 1600})
+            page.locator(".wb-chosen label", has_text="step 300").wait_for(timeout=300_000)
+            page.locator(".wb-chart").screenshot(path=folder / "training-chart.png")
+            page.context.close()
             review = Path(temporary, "review.html")
             assert main(["report", EXAMPLE, "--against", "M*-MME|M-*-/*-", "-o", str(review)]) == 0
             for medium in ("screen", "print"):
