@@ -107,10 +107,14 @@ def test_options_of_the_modules_change_no_bit(case: str) -> None:
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 @pytest.mark.parametrize("sizes", [ModelSizes(), ModelSizes(moe_shared_ffn=32, activation="squared_relu")])
 def test_experts_of_upstream(sizes: ModelSizes, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The local backend has experts of its own; upstream's, one after the other, run lean."""
+    """The local backend has experts of its own; a lean layer calls upstream's too, one after the other."""
     monkeypatch.setattr(local_spec, "ExpertsAtOnce", SequentialMLP)
     lean = assert_lean_equals_plain_equals_unfused("[*E][ME]", tokens(9), dtype, sizes=sizes)
     assert [block.called for block in lean_blocks(lean)] == [{}, {}]
+
+
+def test_experts_of_the_local_backend_are_in_lean_layers() -> None:
+    assert [block.called for block in lean_blocks(build("[*E][ME]"))] == [{}, {}]
 
 
 @pytest.mark.parametrize("case", [1, 16, 64])

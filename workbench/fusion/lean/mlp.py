@@ -37,10 +37,6 @@ class LeanMLP:
 
     def __call__(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor | None]:
         """[s, b, h] → ([s, b, h], bias)."""
-        return self.weighed(x, None)
-
-    def weighed(self, x: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """[..., h] → ([..., h], bias). `scale` [..., 1], of experts without biases, weighs what the activation gives."""
         x, bias = self.up(x)
         if bias is not None:
             x = x + bias
@@ -49,6 +45,4 @@ class LeanMLP:
             x = self.activation(gate) * (linear + self.offset)
         else:
             x = self.activation(x)
-        if scale is not None:
-            x = (x * scale).to(x.dtype)
         return self.down(x)

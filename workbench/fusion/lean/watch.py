@@ -17,6 +17,7 @@ from megatron.core.tensor_parallel.layers import ColumnParallelLinear, RowParall
 from megatron.core.transformer.attention import SelfAttention
 from megatron.core.transformer.dot_product_attention import DotProductAttention
 from megatron.core.transformer.mlp import MLP
+from megatron.core.transformer.moe.moe_layer import MoELayer
 from megatron.core.transformer.transformer_layer import MoETransformerLayer, TransformerLayer
 from torch import nn
 
@@ -64,6 +65,7 @@ _ATTRIBUTES: dict[type, tuple[str, ...]] = {
     FusedScaleMaskSoftmax: _SOFTMAX,
     nn.Dropout: ("p",),
     MLP: ("activation_func",),
+    MoELayer: ("moe_layer_recompute",),
     MambaMixerAsAttention: _MAMBA,
     GatedDeltaNet: ("recompute_norm_out",),
 }
