@@ -204,8 +204,14 @@ def _milliseconds(time: Interval) -> str:
 
 
 def _times(speedup: Interval) -> str:
+    """An end that is not 1 does not look like it: the outcome depends on which side it is.
+
+    >>> _times(Interval(1.1234, 1.1, 1.13)), _times(Interval(1.05, 1.0003, 1.1))
+    ('1.123× [1.100, 1.130]', '1.050× [1.00030, 1.100]')
     """
-    >>> _times(Interval(1.1234, 1.1, 1.13))
-    '1.123× [1.100, 1.130]'
-    """
-    return f"{speedup.median:.3f}× [{speedup.low:.3f}, {speedup.high:.3f}]"
+    return f"{speedup.median:.3f}× [{_end(speedup.low)}, {_end(speedup.high)}]"
+
+
+def _end(value: float) -> str:
+    text = f"{value:.3f}"
+    return f"{value:.5f}" if text == "1.000" and value != 1.0 else text
