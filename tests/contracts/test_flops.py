@@ -27,13 +27,13 @@ from megatron.core.inference.utils import InferenceMode
 from megatron.core.ssm.gated_delta_net.common import torch_chunk_gated_delta_rule
 
 from tests.contracts.architectures import MEDIUM, ODD, OPTIONS, TINY, random_cases
-from tests.contracts.flop_counting import CORRECTED, UNSEEN, counter, unseen
 from workbench.arch.architecture import Architecture
 from workbench.arch.sizes import ModelSizes
 from workbench.cost.flops import Flops, flops
 from workbench.cost.letters import LOCAL_CHUNKS, MODEL_CHUNKS
 from workbench.fusion import runtime
 from workbench.fusion.config import transformer_config
+from workbench.fusion.flop_counting import CORRECTED, UNSEEN, flop_counter, unseen
 from workbench.fusion.inference import mamba_state_config
 from workbench.fusion.model import build_model, forward_logits, forward_tokens, model_arguments
 from workbench.kernels.delta import gated_delta_chunked
@@ -56,10 +56,10 @@ def counted(model: Any, length: int, batch: int, mapping: Mapping[Any, Any] = CO
     """FLOPs of a forward pass, and of one with its backward pass."""
     tokens = torch.randint(0, 16, (batch, length + 1), generator=torch.Generator().manual_seed(3))
     runtime.forget_models()
-    with counter(mapping) as forward:
+    with flop_counter(mapping) as forward:
         forward_tokens(model, tokens)
     runtime.forget_models()
-    with counter(mapping) as training:
+    with flop_counter(mapping) as training:
         forward_tokens(model, tokens).mean().backward()
     return forward.get_total_flops(), training.get_total_flops()
 
@@ -145,7 +145,7 @@ def test_prefill_is_a_forward_pass_without_losses(pattern: str) -> None:
     sizes = ModelSizes(**ODD)
     model = build(pattern, sizes).eval()
     runtime.forget_models()
-    with torch.no_grad(), counter() as found:
+    with torch.no_grad(), flop_counter() as found:
         forward_logits(model, torch.zeros(2, 21, dtype=torch.long))
     predicted = flops(Architecture(pattern, sizes), sequence_length=21, executed="local")
     hidden = unseen(predicted)
@@ -163,7 +163,7 @@ def test_prefill_and_decoding_with_megatrons_static_engine(pattern: str) -> None
     for length in (8, 1, 1, 1):
         positions = torch.arange(seen, seen + length).expand(2, length)
         inputs = torch.zeros(2, length, dtype=torch.long)
-        with torch.no_grad(), InferenceMode.active(), counter() as found:
+        with torch.no_grad(), InferenceMode.active(), flop_counter() as found:
             model(inputs, positions, None, inference_context=context, runtime_gather_output=True)
         seen += length
         context.sequence_len_offset = seen

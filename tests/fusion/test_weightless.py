@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from tests.contracts.flop_counting import counter, unseen
 from workbench import Architecture, preset
 from workbench.cost.flops import flops
+from workbench.fusion.flop_counting import flop_counter, unseen
 from workbench.fusion.model import build_model, forward_logits
 from workbench.fusion.weightless import built_tensors, weightless
 
@@ -42,7 +42,7 @@ def test_a_published_model_has_the_predicted_tensors(name, fused):
 @pytest.mark.parametrize("name", ["Nemotron-H-8B", "Llama-3 8B"])
 def test_torch_counts_the_predicted_flops_of_a_whole_published_model(name):
     found = preset(name).architecture()
-    with weightless(), torch.no_grad(), counter() as counting:
+    with weightless(), torch.no_grad(), flop_counter() as counting:
         logits = forward_logits(build(found), torch.zeros(1, 1024, dtype=torch.long))
         assert tuple(logits.shape) == (1, 1024, found.sizes.padded_vocabulary)
     predicted = flops(found, sequence_length=1024, executed="local")

@@ -1,5 +1,6 @@
 import sys
 import threading
+import time
 
 import pytest
 import torch
@@ -49,6 +50,36 @@ def test_calls_of_other_threads_are_counted():
 
     alone = count_calls(leaf).python
     assert count_calls(step).python > alone + 1
+
+
+def test_a_thread_that_ran_before_is_not_counted():
+    """In a notebook, a server or a test run there are some, and they run whenever they like."""
+    stop, turns = threading.Event(), []
+
+    def busy():
+        while not stop.is_set():
+            turns.append(len(turns))
+            stop.wait(0.0001)
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        model, x = Twice(), torch.ones(2, 4)
+        model(x)
+
+        def step():
+            before = len(turns)
+            while len(turns) < before + 5:
+                model(x)
+                time.sleep(0.001)
+
+        calls = count_calls(step)
+    finally:
+        stop.set()
+        thread.join()
+    alone = count_calls(lambda: model(x))
+    rounds = calls.modules // alone.modules
+    assert calls.python == 1 + rounds * (alone.python - 1)
 
 
 def test_a_custom_backward_is_counted():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import CodeType
@@ -39,12 +40,18 @@ def count_calls(step: Callable[[], object]) -> Calls:
     """Run the step once and count the Python functions it enters; those that torch calls back (backward) are among them.
 
     `sys.monitoring` counts, not `sys.setprofile`: it sees the threads too in which a GPU's backward runs, and changes
-    nothing that modules do. Raises `WorkbenchError` while another profiler holds its place.
+    nothing that modules do. Threads of Python that run already (a progress bar's, a notebook's, a server's) are none of the
+    step's, and are not counted. Raises `WorkbenchError` while another profiler holds its place.
     """
     monitoring = sys.monitoring
     entered = {"python": 0, "modules": 0}
+    # torch's own threads are no threads of Python, or known to it as dummies.
+    others = {thread.ident for thread in threading.enumerate() if not isinstance(thread, threading._DummyThread)}
+    others.discard(threading.get_ident())
 
     def enter(code: CodeType, _: int) -> None:
+        if threading.get_ident() in others:
+            return
         entered["python"] += 1
         if code is _MODULE_CALL:
             entered["modules"] += 1
