@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from workbench.cli.diff import check_targets
 from workbench.cli.output import deliver, json_text, printable, terminal_width
 from workbench.cli.patterns import only
+from workbench.cli.progress import LINES
+from workbench.cli.sizes import given_sizes
 from workbench.compare.throughput.regimes import problems
 from workbench.compare.throughput.result import NotTheSame
 from workbench.compare.throughput.twins import has_fused, repeated, twin_patterns
@@ -20,9 +22,6 @@ if TYPE_CHECKING:
 
 MEASURED, NOT_THE_SAME = 0, 1
 REGIMES = {"host": ("host",), "compute": ("compute",), "both": ("host", "compute")}
-
-# One bar needs one line. Without this, tqdm asks the terminal, and draws nothing where it says 0 (as in some containers).
-_LINES = 24
 
 
 def run_compare(args: argparse.Namespace) -> int:
@@ -41,11 +40,7 @@ def _compare(args: argparse.Namespace) -> int:
     pattern = repeated(only(args.patterns, "compare"), args.repeat)
     against = None if args.against is None else repeated(args.against, args.repeat)
     fused, unfused = twin_patterns(pattern, against)
-    sizes = None
-    if args.sizes is not None:
-        from workbench.arch.sizes import ModelSizes
-
-        sizes = ModelSizes.from_json(args.sizes)
+    sizes = given_sizes(args.sizes)
     problems(REGIMES[args.regime], sizes, args.threads, args.clock)
     if not args.quiet:
         if against is None and not has_fused(pattern):
@@ -83,7 +78,7 @@ def _bar(wanted: bool) -> Iterator[Callable[[str, float], None] | None]:
     from tqdm import tqdm
 
     form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
-    with tqdm(total=100, bar_format=form, file=sys.stderr, leave=False, nrows=_LINES) as bar:
+    with tqdm(total=100, bar_format=form, file=sys.stderr, leave=False, nrows=LINES) as bar:
         shown = [("", -1)]
 
         def show(measured: str, share: float) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from workbench.errors import WorkbenchError
+from workbench.pattern.model import Pattern
 
 # Set before an argument that is a pattern, so that argparse does not take it for an option. No argument of a process
 # can hold this character.
@@ -63,6 +64,14 @@ def several(patterns: Sequence[str], command: str) -> list[str]:
     for pattern in patterns:
         only([pattern], command)
     return list(patterns)
+
+
+def with_layers(text: str, purpose: str) -> Pattern:
+    """A pattern that has something in it to train, verify, …; raises `PatternError`, or `WorkbenchError` for an empty one."""
+    pattern = Pattern(text)
+    if not pattern.sublayers:
+        raise WorkbenchError(f"an empty pattern has no layers: there is nothing to {purpose}")
+    return pattern
 
 
 def _is_file_name(text: str) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 Progress = Callable[[int, int], None]
 # One bar needs one line. Without this, tqdm asks the terminal, and draws nothing where it says 0 (as in some containers).
-_LINES = 24
+LINES = 24
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def byte_bar(wanted: bool, what: str) -> Iterator[Progress | None]:
     from tqdm import tqdm
 
     with tqdm(
-        desc=what, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr, leave=False, nrows=_LINES
+        desc=what, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr, leave=False, nrows=LINES
     ) as bar:
 
         def show(done: int, total: int) -> None:

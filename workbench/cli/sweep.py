@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from workbench.cli.diff import check_targets
 from workbench.cli.output import deliver, json_text, terminal_width
-from workbench.cli.patterns import several
+from workbench.cli.patterns import several, with_layers
+from workbench.cli.sizes import given_sizes
 from workbench.compare.training.settings import TrainingSettings
 from workbench.errors import WorkbenchError
-from workbench.pattern.model import Pattern
 
 if TYPE_CHECKING:
-    from workbench.arch.sizes import ModelSizes
     from workbench.compare.sweep.result import Sweep
 
 EVALUATIONS = 10  # of a run, about
@@ -22,10 +21,8 @@ EVALUATIONS = 10  # of a run, about
 
 def run_sweep(args: argparse.Namespace) -> int:
     """Everything that can be refused is refused before torch is imported."""
-    patterns = [Pattern(text) for text in several(args.patterns, "sweep")]
-    if any(not pattern.sublayers for pattern in patterns):
-        raise WorkbenchError("an empty pattern has no layers: there is nothing to train")
-    sizes = _sizes(args.sizes)
+    patterns = [with_layers(text, "train") for text in several(args.patterns, "sweep")]
+    sizes = given_sizes(args.sizes)
     settings = TrainingSettings(
         steps=args.steps,
         rows=args.rows,
@@ -65,14 +62,6 @@ def run_sweep(args: argparse.Namespace) -> int:
 
 
 # ------------------------------------------------------------------------------------------------------
-
-
-def _sizes(path: str | None) -> ModelSizes | None:
-    if path is None:
-        return None
-    from workbench.arch.sizes import ModelSizes
-
-    return ModelSizes.from_json(path)
 
 
 def _hand_out(found: Sweep, args: argparse.Namespace) -> None:

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.output import deliver, json_text, terminal_width
-from workbench.cli.patterns import only
+from workbench.cli.patterns import only, with_layers
+from workbench.cli.sizes import given_sizes
 from workbench.cli.training_progress import Said
 from workbench.compare.training.directory import check_place, stored_threads
 from workbench.compare.training.settings import TrainingSettings
@@ -30,8 +31,8 @@ EVALUATIONS = 8  # about, of a run of a given number of steps
 
 def run_train(args: argparse.Namespace) -> int:
     """Everything that can be refused is refused before torch is imported."""
-    pattern = _pattern(only(args.patterns, "train"))
-    against = None if args.against is None else _pattern(args.against)
+    pattern = with_layers(only(args.patterns, "train"), "train")
+    against = None if args.against is None else with_layers(args.against, "train")
     twins = args.twin or against is not None
     if twins:
         twin_patterns(pattern, against)
@@ -118,18 +119,10 @@ def resume_command(args: argparse.Namespace) -> str:
 # ------------------------------------------------------------------------------------------------------
 
 
-def _pattern(text: str) -> Pattern:
-    pattern = Pattern(text)
-    if not pattern.sublayers:
-        raise WorkbenchError("an empty pattern has no layers: there is nothing to train")
-    return pattern
-
-
 def _sizes(args: argparse.Namespace) -> ModelSizes:
-    from workbench.arch.sizes import ModelSizes
     from workbench.compare.training.defaults import TRAINING_SIZES
 
-    return TRAINING_SIZES if args.sizes is None else ModelSizes.from_json(args.sizes)
+    return given_sizes(args.sizes) or TRAINING_SIZES
 
 
 def _settings(args: argparse.Namespace) -> TrainingSettings:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from workbench.cli.progress import LINES
 from workbench.compare.training.progress import ProgressBar
 from workbench.compare.training.record import Evaluation
 
 if TYPE_CHECKING:
     from workbench.compare.training.watching import Point, Start
-
-# One bar needs one line; without this tqdm draws nothing where the terminal says that it has none (some containers).
-_LINES = 24
 
 
 class Said:
@@ -21,7 +19,7 @@ class Said:
     def __init__(self, stream: TextIO, *, quiet: bool) -> None:
         self.stream, self.quiet = stream, quiet
         shown = not quiet and sys.stderr.isatty()
-        self.progress = ProgressBar(file=sys.stderr, leave=False, nrows=_LINES) if shown else None
+        self.progress = ProgressBar(file=sys.stderr, leave=False, nrows=LINES) if shown else None
         self.steps = 0
         self.patterns: dict[str, str] = {}
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.cli.output import deliver, json_text, terminal_width
-from workbench.cli.patterns import only
+from workbench.cli.patterns import only, with_layers
+from workbench.cli.sizes import given_sizes
 from workbench.errors import WorkbenchError
-from workbench.pattern.model import Pattern
 from workbench.render.files import check_target
 
 if TYPE_CHECKING:
@@ -21,13 +21,9 @@ EQUIVALENT, NOT_EQUIVALENT = 0, 1
 
 def run_verify(args: argparse.Namespace) -> int:
     """Everything that can be refused is refused before torch is imported: a run takes half a minute."""
-    pattern = _pattern(only(args.patterns, "verify"))
-    against = None if args.against is None else _pattern(args.against)
-    sizes = None
-    if args.sizes is not None:
-        from workbench.arch.sizes import ModelSizes
-
-        sizes = ModelSizes.from_json(args.sizes)
+    pattern = with_layers(only(args.patterns, "verify"), "verify")
+    against = None if args.against is None else with_layers(args.against, "verify")
+    sizes = given_sizes(args.sizes)
     _check_targets(args)
 
     show = not args.quiet
@@ -56,13 +52,6 @@ def run_verify(args: argparse.Namespace) -> int:
     )
     _hand_out(verdict, args)
     return EQUIVALENT if verdict.equivalent else NOT_EQUIVALENT
-
-
-def _pattern(text: str) -> Pattern:
-    pattern = Pattern(text)
-    if not pattern.sublayers:
-        raise WorkbenchError("an empty pattern has no layers: there is nothing to verify")
-    return pattern
 
 
 def _check_targets(args: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ import math
 import re
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from workbench.render.canvas import Theme
@@ -56,6 +57,7 @@ def svg(chart: Chart, theme: Theme = "light", ground: bool = False) -> str:
     return drawn(chart, theme, ground)[0]
 
 
+@lru_cache(maxsize=2)  # a running chart is shown twice as it stands: live, and as the still picture
 def drawn(chart: Chart, theme: Theme = "light", ground: bool = False) -> tuple[str, tuple[Frame, ...]]:
     """The SVG element, and the frame of every panel."""
     import matplotlib

@@ -80,14 +80,15 @@ class TrainingChart(anywidget.AnyWidget):
 
     def _draw(self) -> None:
         start = time.monotonic()
-        self.state = chart_state.compute(self.chart)
+        shown = self.chart
+        self.state = chart_state.compute(shown)
         if self._picture is not None:
-            self._picture.update(self._still(), raw=True)
+            self._picture.update(self._still(shown), raw=True)
         self._drawn_at = time.monotonic()
         self._cost = self._drawn_at - start
 
-    def _still(self) -> dict[str, str]:
-        document = scene.Document(self.title_text, (self.chart,))
+    def _still(self, shown: scene.Chart) -> dict[str, str]:
+        document = scene.Document(self.title_text, (shown,))
         return static.framed({"text/plain": text.render(document), "text/html": notebook.render(document)})
 
     def _show(self) -> None:
@@ -103,10 +104,10 @@ class TrainingChart(anywidget.AnyWidget):
         show: Callable[..., Any] = display
         handle: Callable[[], Any] = DisplayHandle
         self._picture = handle()
-        self._picture.display(self._still(), raw=True)
+        self._picture.display(self._still(self.chart), raw=True)
         data, metadata = static.bundle_of(super()._repr_mimebundle_(**options))
         show({"text/plain": "", **static.only_widget(data)}, raw=True, metadata=metadata)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         data, metadata = static.bundle_of(super()._repr_mimebundle_(**options))
-        return {**self._still(), **static.only_widget(data)}, metadata
+        return {**self._still(self.chart), **static.only_widget(data)}, metadata

@@ -106,11 +106,13 @@ def _learned(entrant: Entrant, quality: str, colour: int) -> Series:
         for step, value in _curve(run, quality):
             at.setdefault(step, []).append(value)
     # A step that not every seed was evaluated at would bend the mean.
-    steps = [step for step, values in sorted(at.items()) if len(values) == len(entrant.runs)]
+    reached = [
+        (step, Quality(tuple(values))) for step, values in sorted(at.items()) if len(values) == len(entrant.runs)
+    ]
     return Series(
         entrant.pattern,
-        tuple((step, sum(at[step]) / len(at[step])) for step in steps),
-        tuple((min(at[step]), max(at[step])) for step in steps),
+        tuple((step, at_step.mean) for step, at_step in reached),
+        tuple((at_step.low, at_step.high) for _, at_step in reached),
         colour=colour,
     )
 
